@@ -1,0 +1,1 @@
+"""Phone companies, one file each."""

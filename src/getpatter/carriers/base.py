@@ -1,0 +1,278 @@
+"""What a phone company must be able to do, in our words: the seam between a call and a carrier.
+
+A carrier is one file with two pure halves. The **wire** translates the frames of one media socket; the
+**desk** translates webhooks (verify, read, answer) and writes REST requests as data (`Exchange`). Neither
+opens a socket, reads a clock or makes a random number: instants, tokens and answers are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Literal, Protocol
+
+from getpatter.net.messages import Exchange, WebhookReply, WebhookRequest
+from getpatter.types import AudioFormat
+
+# ---------------------------------------------------------------------------------------------- media
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """The carrier said which call this socket belongs to, and how audio is written on it."""
+
+    stream_id: str
+    call_id: str
+    format: AudioFormat
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Custom parameters of the stream; a `token` travels here or in the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReceived:
+    """Audio of the caller, in the format the stream announced."""
+
+    data: bytes
+    chunk: int | None = None
+    """The carrier's running number of this piece, where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReceived:
+    """The caller pressed a key (`0-9 * # A-D`)."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReturned:
+    """The audio before this mark has been played, or dropped by a `clear`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """The carrier ended the stream; it will close the socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamComplained:
+    """The carrier reports an error about the stream; to be logged, the stream goes on."""
+
+    text: str
+
+
+WireEvent = (
+    StreamStarted | AudioReceived | KeyReceived | MarkReturned | StreamStopped | StreamComplained
+)
+
+
+class MediaWire(Protocol):
+    """The frames of one media socket. One object per socket; it remembers the stream's id."""
+
+    @property
+    def format(self) -> AudioFormat:
+        """What `audio` takes and what arrives; final after `StreamStarted`."""
+        ...
+
+    def receive(self, frame: bytes) -> WireEvent | None:
+        """Read one text frame (UTF-8). `None` for frames that mean nothing to us.
+
+        Raises:
+            WireError: the frame is not what the protocol says. Nothing else is ever raised.
+        """
+        ...
+
+    def audio(self, data: bytes) -> bytes:
+        """The frame that queues `data` for playing. Only after `StreamStarted`."""
+        ...
+
+    def mark(self, name: str) -> bytes:
+        """The frame that asks to be told when everything queued so far has been played."""
+        ...
+
+    def clear(self) -> bytes:
+        """The frame that drops everything queued; outstanding marks come back at once."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------- webhooks
+
+
+class Verdict(Enum):
+    """What a signature check found."""
+
+    GENUINE = "genuine"
+    UNSIGNABLE = "unsignable"
+    """No credential is configured to check with (503, or let through by `require_signature=False`)."""
+    FORGED = "forged"
+    """Missing, malformed or wrong (403)."""
+    STALE = "stale"
+    """Right, but too old or from the future (403)."""
+
+
+CallStatus = Literal[
+    "initiated", "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled"
+]
+FINAL_STATUSES: frozenset[CallStatus] = frozenset(
+    {"completed", "busy", "no-answer", "failed", "canceled"}
+)
+MachineClass = Literal["human", "machine", "fax", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """Somebody rings us, and the carrier waits for instructions."""
+
+    call_id: str
+    caller: str = field(repr=False)
+    callee: str = field(repr=False)
+    custom_params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    delivery: str = ""
+    """Equal for repeated deliveries of the same event."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgressed:
+    """The status of a call changed at the carrier."""
+
+    call_id: str
+    status: CallStatus
+    raw: str = ""
+    reference: str = ""
+    """Our own reference of an outbound call, where the carrier hands it back."""
+    duration_seconds: float | None = None
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineJudged:
+    """Machine detection has an opinion. `greeting_ended`: a message may be left now."""
+
+    call_id: str
+    classification: MachineClass
+    raw: str
+    greeting_ended: bool = False
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFinished:
+    """A carrier recording is ready (or failed, when `url` is empty)."""
+
+    call_id: str
+    recording_id: str
+    url: str = ""
+    duration_seconds: float = 0.0
+    channels: int = 1
+    format: str = ""
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFailed:
+    """The carrier could not open, or lost, the media stream."""
+
+    call_id: str
+    text: str
+    delivery: str = ""
+
+
+WebhookEvent = CallArrived | CallProgressed | MachineJudged | RecordingFinished | StreamFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Where a carrier shall connect the audio of a call."""
+
+    host: str
+    reference: str
+    """Path part that names the call on our side."""
+    token: str = field(repr=False)
+    caller: str = field(default="", repr=False)
+    callee: str = field(default="", repr=False)
+
+
+# ----------------------------------------------------------------------------------------------- desk
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """An outbound call to place."""
+
+    to: str = field(repr=False)
+    from_number: str = field(repr=False)
+    stream: Stream
+    ring_timeout: int | None = 25
+    max_call_duration: int = 3600
+    detects_machines: bool = False
+
+
+class Carrier(Protocol):
+    """One phone company with its credentials. Frozen; holds no state of any call."""
+
+    name: ClassVar[str]
+    """Path part and payload word: `"twilio"`."""
+    webhook_kinds: ClassVar[frozenset[str]]
+    """Last path parts it is called at: `/webhooks/<name>/<kind>`."""
+
+    def verify(self, request: WebhookRequest, *, host: str, now: float) -> Verdict:
+        """Check the signature of a webhook (or of a WebSocket upgrade, by its path and headers).
+
+        `host` is our configured public host, `now` the wall clock in Unix seconds.
+        """
+        ...
+
+    def read(self, kind: str, request: WebhookRequest) -> Sequence[WebhookEvent]:
+        """Parse a verified webhook. Raises `WireError` when its shape is wrong (400)."""
+        ...
+
+    def connect(self, stream: Stream) -> WebhookReply:
+        """Answer a voice webhook: connect the call's audio to `stream`."""
+        ...
+
+    def reject_busy(self) -> WebhookReply:
+        """Answer a voice webhook: the line is busy."""
+        ...
+
+    def acknowledge(self, kind: str) -> WebhookReply:
+        """Answer any other webhook."""
+        ...
+
+    def wire(self) -> MediaWire:
+        """A fresh translator for one media socket."""
+        ...
+
+    def point_number(self, number: str, *, host: str) -> Exchange[None]:
+        """Set the webhook of our number to this server. Raises `ProvisionError` when it cannot be."""
+        ...
+
+    def dial(self, dial: Dial) -> Exchange[str]:
+        """Place a call; returns the carrier's id of it."""
+        ...
+
+    def hang_up(self, call_id: str) -> Exchange[None]:
+        """End a call, ringing or running. A call that is already over counts as success."""
+        ...
+
+    def is_alive(self, call_id: str) -> Exchange[bool]:
+        """Whether the carrier still has the call."""
+        ...
+
+    def record(self, call_id: str, *, host: str) -> Exchange[None]:
+        """Record the call, both sides apart where the carrier can."""
+        ...
+
+    def limit(self, call_id: str, *, seconds: int) -> Exchange[None]:
+        """Let the carrier itself end the call after `seconds`; does nothing where it cannot."""
+        ...
+
+    def transfer(self, call_id: str, to: str, *, host: str, from_number: str) -> Exchange[None]:
+        """Connect the caller to `to`; our stream ends."""
+        ...
+
+    def leave_message(self, call_id: str, text: str, *, language: str) -> Exchange[None]:
+        """Speak `text` to the answering machine by the carrier's own voice, then hang up."""
+        ...

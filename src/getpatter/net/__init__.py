@@ -1,0 +1,1 @@
+"""Thin asyncio sockets and HTTP for vendors to stand on; knows nothing of calls."""

@@ -1,0 +1,1 @@
+"""The ASGI application: webhooks in, media sockets in."""

@@ -1,0 +1,1 @@
+"""Recognisers: a caller's audio to text, one vendor a file."""

@@ -1,0 +1,1 @@
+"""Voices: text to audio, one vendor a file."""
