@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent
 
 KINDS: Final = frozenset(
-    "unit contract properties sim e2e examples docs seeds browser soak fuzz live".split()
+    {"unit", "contract", "properties", "sim", "e2e", "browser", "soak", "fuzz", "live"}
+    | {"docs", "examples", "seeds"}
 )
 KIND_OF_FILE: Final = {
     "test_docs.py": "docs",
