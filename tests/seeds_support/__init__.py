@@ -1,0 +1,1 @@
+"""Runs the code of documents: finds it, gives it a world, drives it."""
