@@ -73,3 +73,8 @@ NOT_YET: Final[dict[str, Missing]] = {
 
 SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {}
 """Name that a page gives in `<!-- test: scenario NAME -->` -> what happens to the block below it."""
+
+NOT_YET_IN_DOCS: Final[dict[str, Missing]] = {
+    "pizza": Missing("no scenario: needs Patter.serve and the simulated carrier", KeyError),
+}
+"""Scenarios of pages that are expected to fail. Strict, like `NOT_YET`."""
