@@ -37,6 +37,8 @@ _STOP_DB: Final = 55.0
 """Design value of the window; measured attenuation is the test's business."""
 _GROUP: Final = 16
 """Outputs of one matrix, about. More waste zeros, fewer waste calls."""
+_MOST_WORK: Final = 200_000
+"""Multiplications in one matrix product. From 262 144 on OpenBLAS wakes its threads, which then spin."""
 _SLOWEST, _FASTEST = 4_000, 384_000
 _NOTHING: Final[Float32] = np.zeros(0, np.float32)
 
@@ -166,8 +168,15 @@ def _one_product(kernel: _Kernel, line: Float32, groups: int) -> Float32:
     windows: Float32 = np.ndarray(
         (groups, kernel.width), np.float32, line.data, 0, (4 * kernel.block_in, 4)
     )
-    product: Float32 = np.dot(windows, kernel.matrices[0]).ravel()
-    return product
+    matrix = kernel.matrices[0]
+    most = max(1, _MOST_WORK // matrix.size)
+    if groups <= most:
+        product: Float32 = np.dot(windows, matrix)
+        return product.ravel()
+    product = np.empty((groups, kernel.group), np.float32)
+    for at in range(0, groups, most):
+        np.dot(windows[at : at + most], matrix, product[at : at + most])
+    return product.ravel()
 
 
 def _product_per_block(kernel: _Kernel, line: Float32, fresh: slice[int, int, None]) -> Float32:

@@ -1,0 +1,1 @@
+"""Voice detectors: when does the caller speak, and when not."""
