@@ -20,7 +20,8 @@ PACKAGE: Final = ROOT / "src" / "getpatter"
 
 # ------------------------------------------------------------------------------------------- tables
 
-MOST_LINES: Final = 500
+MOST_LINES: Final = 600
+"""The aim is 500; a file that has passed 600 has not noticed."""
 MORE_LINES: Final[dict[str, tuple[int, str]]] = {}
 """File -> (lines it may have, why)."""
 
@@ -41,6 +42,9 @@ VENDOR_NAMES_ALLOWED: Final = {
     "prices.json": "prices are of vendors; it is data",
 }
 """Where a vendor may be named beside its own file. Below `src/getpatter`; a folder ends with `/`."""
+
+VENDOR_NAMES_IN_PUBLIC_API: Final = re.compile(r"\bfor_(?:twilio|telnyx)\b")
+"""Constructors of providers that preset what a carrier speaks; their names are fixed by the documentation."""
 
 VENDOR_NAMES_IN_PLACES_OF_THEIR_OWN: Final = {
     "testing/": "simulated vendors, a file each",
@@ -186,7 +190,7 @@ def _words(tree: ast.Module) -> set[str]:
 
 def _strangers(path: Path) -> set[str]:
     """Vendors that the code of `path` names and that are not the vendor of this file."""
-    said = "\n".join(_words(_tree(path))).lower()
+    said = VENDOR_NAMES_IN_PUBLIC_API.sub("", "\n".join(_words(_tree(path)))).lower()
     own = _name(path).lower()
     return {
         vendor
@@ -265,12 +269,20 @@ def _sleeps(path: Path) -> list[int]:
     ]
 
 
+def _is_in_virtual_time(path: Path) -> bool:
+    """Whether its tests run on the loop whose clock jumps; an hour of sleep is nothing there."""
+    return any(
+        isinstance(node, ast.ImportFrom) and node.module == "getpatter.testing.time"
+        for node in _tree(path).body
+    )
+
+
 @pytest.mark.parametrize("kind", ["contract", "properties", "sim", "unit"])
 def test_fast_tests_do_not_sleep(kind: str) -> None:
     asleep = {
         path.name: lines
         for path in _modules(below=ROOT / "tests" / kind)
-        if (lines := _sleeps(path))
+        if (lines := _sleeps(path)) and not _is_in_virtual_time(path)
     }
     assert not asleep
 
