@@ -39,7 +39,7 @@ VENDORS: Final = (
 )
 VENDOR_NAMES_ALLOWED: Final = {
     "__init__.py": "the export table",
-    "prices.json": "prices are of vendors; it is data",
+    "tool_schema.py": "the docstring style of that name",
 }
 """Where a vendor may be named beside its own file. Below `src/getpatter`; a folder ends with `/`."""
 
