@@ -62,9 +62,9 @@ def whole_samples(pcm: bytes) -> Int16:
 
 def saturated(samples: Float32) -> Int16:
     """Rounded to 16 bit; what is too loud stays at the limit instead of wrapping. Overwrites `samples`."""
-    np.rint(samples, samples)
-    np.maximum(samples, _LOWEST, samples)
-    np.minimum(samples, _HIGHEST, samples)
+    np.rint(samples, out=samples)
+    np.maximum(samples, _LOWEST, out=samples)
+    np.minimum(samples, _HIGHEST, out=samples)
     return samples.astype(INT16)
 
 

@@ -175,7 +175,7 @@ def _one_product(kernel: _Kernel, line: Float32, groups: int) -> Float32:
         return product.ravel()
     product = np.empty((groups, kernel.group), np.float32)
     for at in range(0, groups, most):
-        np.dot(windows[at : at + most], matrix, product[at : at + most])
+        np.dot(windows[at : at + most], matrix, out=product[at : at + most])
     return product.ravel()
 
 

@@ -151,7 +151,7 @@ class _Network:
         spectrum = np.dot(
             _windows(self._line, (n, 4, _WINDOW), (_LINE, _HOP, 1)), self._weights.fourier
         )
-        np.multiply(spectrum, spectrum, spectrum)
+        np.multiply(spectrum, spectrum, out=spectrum)
         power = spectrum[..., :_BINS] + spectrum[..., _BINS:]
         np.sqrt(power.reshape(n, 4, _BINS), out=self._magnitudes[:n, 1:5])
         hidden = np.dot(
@@ -175,7 +175,7 @@ class _Network:
         """One step of the LSTM: changes `cell`, returns the new hidden state."""
         gates = np.dot(joined, self._weights.gates)
         gates += self._weights.gates_bias
-        np.tanh(gates, gates)
+        np.tanh(gates, out=gates)
         taken, kept, new, shown = (gates[:, i * UNITS : (i + 1) * UNITS] for i in range(4))
         cell *= kept * 0.5 + 0.5
         cell += (taken * 0.5 + 0.5) * new
