@@ -7,6 +7,7 @@
 #   make fast     the tests that touch no socket and no clock
 #   make fmt      put the source in order
 #   make bench    the measurements behind the claims
+#   make cover    which lines and branches the tests reach
 #   make lock     resolve requirements/ again from pyproject.toml
 #
 # PYTHON=/path/to/python chooses the interpreter, VENV=dir the environment, WORKERS=n the test processes.
@@ -26,7 +27,7 @@ SLOW := $(wildcard tests/e2e tests/test_examples.py tests/test_docs.py tests/tes
 BROWSER := $(wildcard tests/browser)
 BENCHES := $(sort $(wildcard benchmarks/bench_*.py))
 
-.PHONY: demo test check bench fmt fast lock clean setup
+.PHONY: demo test check bench cover fmt fast lock clean setup
 
 # ---------------------------------------------------------------------------------- environment
 
@@ -94,6 +95,11 @@ fmt: $(VENV)/.dev-stamp
 bench: $(VENV)/.dev-stamp
 	@test -n "$(BENCHES)" || echo "no benchmarks yet"
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench; done
+
+cover: $(VENV)/.dev-stamp
+	@$(BIN)/coverage erase
+	@GETPATTER_TEST_SLOWNESS=5 $(BIN)/coverage run -m pytest -q $(FAST) $(SLOW)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 # One resolution for every supported Python and system, with the hash of each file. No address of a
 # registry gets into the lists: whoever installs from them uses the registry that pip is set up for.
