@@ -1,0 +1,317 @@
+"""What a session is told and what it asks for: the whole vocabulary between core and runtime.
+
+Inputs are past tense, commands imperative. They are msgspec structs because every input crosses the boundary
+of the call and is written into its flight recording (`runtime/recorder.py`) exactly as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+EndReason = Literal[
+    "caller_hangup",
+    "agent_hangup",
+    "transferred",
+    "time_limit",
+    "idle",
+    "voicemail",
+    "provider_error",
+    "carrier_error",
+    "shutdown",
+]
+
+
+class Input(msgspec.Struct, frozen=True, tag=True):
+    """Something that happened outside."""
+
+
+class Opened(Input, frozen=True, tag=True):
+    """The call is configured; the conversation may begin."""
+
+    first_message: str = ""
+    variables: dict[str, str] = {}
+
+
+class Voiced(Input, frozen=True, tag=True):
+    """One frame of the built-in voice detector: how likely it holds speech."""
+
+    probability: float
+
+
+class VoiceStarted(Input, frozen=True, tag=True):
+    """A detector of the user's own reports speech, begun `ago_ms` before now."""
+
+    ago_ms: float = 0.0
+
+
+class VoiceStopped(Input, frozen=True, tag=True):
+    """A detector of the user's own reports silence since `ago_ms` before now."""
+
+    ago_ms: float = 0.0
+
+
+class Transcribed(Input, frozen=True, tag=True):
+    """The recogniser reports words; times are milliseconds of the stream, when it knows them."""
+
+    text: str
+    is_final: bool
+    speech_final: bool = False
+    confidence: float = 0.0
+    start_ms: float | None = None
+    end_ms: float | None = None
+
+
+class KeyPressed(Input, frozen=True, tag=True):
+    """The caller pressed a key."""
+
+    digit: str
+
+
+class MarkCame(Input, frozen=True, tag=True):
+    """The carrier returned a mark."""
+
+    name: str
+
+
+class ReplyText(Input, frozen=True, tag=True):
+    """The model, or the handler, wrote more of reply `reply`."""
+
+    reply: int
+    text: str
+
+
+class ReplyWritten(Input, frozen=True, tag=True):
+    """Reply `reply` has all its text."""
+
+    reply: int
+
+
+class ReplyFailed(Input, frozen=True, tag=True):
+    """Reply `reply` cannot be written. The reason is for logs, not for the caller."""
+
+    reply: int
+    reason: str = ""
+
+
+class PieceWorded(Input, frozen=True, tag=True):
+    """After filters, piece `piece` will be said like this; empty: it will not be said."""
+
+    piece: int
+    text: str
+    ends_reply: bool = False
+    """A guardrail replaced it: the rest of the reply is dropped."""
+
+
+class PieceVoiced(Input, frozen=True, tag=True):
+    """Audio of piece `piece`, in the carrier's format."""
+
+    piece: int
+    audio: bytes
+
+
+class PieceDone(Input, frozen=True, tag=True):
+    """Piece `piece` has all its audio. `failed`: the voice could not say it."""
+
+    piece: int
+    failed: bool = False
+
+
+class SayAsked(Input, frozen=True, tag=True):
+    """The program wants this said now, unasked."""
+
+    text: str
+
+
+class QuietAwaited(Input, frozen=True, tag=True):
+    """Somebody waits until the words already on their way have been heard (10 s at most)."""
+
+    ticket: int
+
+
+class CloseAsked(Input, frozen=True, tag=True):
+    """Our side wants the call to end, once the last words were heard."""
+
+    reason: EndReason = "agent_hangup"
+
+
+class MachineFound(Input, frozen=True, tag=True):
+    """An answering machine has picked up: be silent and take no more turns."""
+
+
+class StreamEnded(Input, frozen=True, tag=True):
+    """The media stream is over."""
+
+    reason: EndReason = "caller_hangup"
+
+
+class Ticked(Input, frozen=True, tag=True):
+    """The session's deadline has come."""
+
+
+AnyInput = (
+    Opened
+    | Voiced
+    | VoiceStarted
+    | VoiceStopped
+    | Transcribed
+    | KeyPressed
+    | MarkCame
+    | ReplyText
+    | ReplyWritten
+    | ReplyFailed
+    | PieceWorded
+    | PieceVoiced
+    | PieceDone
+    | SayAsked
+    | QuietAwaited
+    | CloseAsked
+    | MachineFound
+    | StreamEnded
+    | Ticked
+)
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Something the runtime must do. Doing it never makes the session wait."""
+
+
+class SendAudio(Command, frozen=True):
+    """Send audio to the carrier, in its format."""
+
+    data: bytes
+
+
+class SendMark(Command, frozen=True):
+    """Set a mark after what was sent."""
+
+    name: str
+
+
+class SendClear(Command, frozen=True):
+    """Drop what the carrier has not played."""
+
+
+class AskFinal(Command, frozen=True):
+    """Tell the recogniser that the voice has stopped: deliver the final words now."""
+
+
+class StartReply(Command, frozen=True):
+    """Have reply `reply` written, an answer to `text` (empty: the agent speaks unasked)."""
+
+    reply: int
+    text: str
+    turn_index: int
+
+
+class CancelReply(Command, frozen=True):
+    """Stop writing reply `reply` and stop speaking its pieces."""
+
+    reply: int
+
+
+class Speak(Command, frozen=True):
+    """Turn `text` into audio, after the pieces asked for before."""
+
+    reply: int
+    piece: int
+    text: str
+    is_checked: bool
+    """Operator's own words: guardrails do not apply (CV-37)."""
+
+
+class ReportPartial(Command, frozen=True):
+    """The caller's words so far, unconfirmed."""
+
+    text: str
+
+
+class ReportLine(Command, frozen=True):
+    """One thing was said: the unit of transcripts."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    turn_index: int
+    is_interrupted: bool = False
+
+
+class ReportInterruption(Command, frozen=True):
+    """The caller cut the agent short."""
+
+    heard_text: str
+    bargein_ms: float
+
+
+class ReportSpeech(Command, frozen=True):
+    """Somebody began or ended speaking (for speech events)."""
+
+    who: Literal["user", "agent"]
+    started: bool
+    duration_ms: float = 0.0
+    was_interrupted: bool = False
+
+
+class ReportTurn(Command, frozen=True):
+    """A turn is complete; `record` has its anchors (`ledger.py`)."""
+
+    record: TurnRecord
+
+
+class SayQuiet(Command, frozen=True):
+    """What was queued when `ticket` was given has been heard, or will not be."""
+
+    ticket: int
+
+
+class HangUp(Command, frozen=True):
+    """End the call at the carrier."""
+
+    reason: EndReason
+
+
+class Finish(Command, frozen=True):
+    """Nothing more will come from this session."""
+
+    reason: EndReason
+
+
+class TurnRecord(msgspec.Struct, frozen=True):
+    """One turn's texts and the instants of its life (seconds on the call's clock; `None`: did not happen)."""
+
+    index: int
+    user_text: str
+    agent_text: str
+    is_interrupted: bool = False
+    is_greeting: bool = False
+    speech_began: float | None = None
+    speech_ended: float | None = None
+    final_at: float | None = None
+    committed_at: float | None = None
+    first_text_at: float | None = None
+    last_text_at: float | None = None
+    first_voice_at: float | None = None
+    last_voice_at: float | None = None
+    first_audio_at: float | None = None
+    bargein_ms: float | None = None
+    characters: int = 0
+    """Sent to the voice, whether heard or not."""
+
+
+AnyCommand = (
+    SendAudio
+    | SendMark
+    | SendClear
+    | AskFinal
+    | StartReply
+    | CancelReply
+    | Speak
+    | ReportPartial
+    | ReportLine
+    | ReportInterruption
+    | ReportSpeech
+    | ReportTurn
+    | SayQuiet
+    | HangUp
+    | Finish
+)

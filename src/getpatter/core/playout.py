@@ -1,0 +1,263 @@
+"""What the caller has heard, what to send next, and where the marks go.
+
+The carrier plays what we send at the speed of sound, one millisecond a millisecond, behind a delay that we
+cannot see. Three things are known: how much was sent, which marks came back (and when), and that time
+passes. So the position of the caller's ear lies
+
+```
+   0 ......... anchor ......... ear ......... next mark not yet back ......... sent
+               last mark that returned        (the ear cannot be past it)
+```
+
+and moves from the anchor at the speed of sound. Marks win over the clock in both directions: one that comes
+back moves the ear forward to its place, one that stays out holds the ear before it, for `MARK_GRACE_MS` at
+most (a carrier that lost it must not stop the call).
+
+Sending follows the ear: the first piece leaves at once, whatever its size; after it, pieces of `CHUNK_MS`
+keep the carrier `LEAD_MS` ahead of the ear. That is enough for a busy event loop to make no gap, and little
+enough that memory and a carrier's limits never matter. `clear` drops it all in any case.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from getpatter.types import AudioFormat, Instant
+
+LEAD_MS: Final = 400.0
+"""Audio kept at the carrier ahead of the ear; CV-5 allows 1 s."""
+CHUNK_MS: Final = 100.0
+"""Size of the pieces after the first. Five times fewer frames than 20 ms ones; see benchmarks/calls.py."""
+LOW_MS: Final = 120.0
+"""Below this lead, less than a whole chunk is sent rather than waiting for more."""
+MARK_EVERY_MS: Final = 500.0
+MARK_GRACE_MS: Final = 1500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Bytes to send now, in the carrier's format."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark to set after what was sent so far."""
+
+    name: str
+
+
+Outgoing = Audio | Mark
+
+
+@dataclass(slots=True)
+class Span:
+    """One spoken piece on the stream: which text lies between which positions."""
+
+    piece: int
+    starts_ms: float
+    ends_ms: float
+    is_complete: bool = False
+    """All audio of the piece has been sent or is queued."""
+
+
+@dataclass(slots=True)
+class _OutMark:
+    name: str
+    at_ms: float
+    due: Instant
+
+
+@dataclass(slots=True)
+class Playout:
+    """The agent's side of one media stream. Positions are milliseconds of agent audio since its start."""
+
+    format: AudioFormat
+    prefix: str = "p"
+    """First letters of our marks' names."""
+    spans: list[Span] = field(default_factory=list)
+    _queue: deque[bytes] = field(default_factory=deque)
+    _queued: int = 0
+    _sent_ms: float = 0.0
+    _anchor_ms: float = 0.0
+    _anchor_at: Instant = Instant(0.0)
+    _heard_ms: float = 0.0
+    _marks: deque[_OutMark] = field(default_factory=deque)
+    _dropped: set[str] = field(default_factory=set)
+    _marked_ms: float = 0.0
+    _names: int = 0
+
+    # --------------------------------------------------------------------------------------- filling
+
+    def begin(self, piece: int) -> None:
+        """The audio that follows belongs to `piece`."""
+        at = self._end_ms
+        self.spans.append(Span(piece, at, at))
+
+    def add(self, data: bytes) -> None:
+        """Queue audio of the piece begun last. Whole samples only."""
+        if data:
+            self._queue.append(data)
+            self._queued += len(data)
+            self.spans[-1].ends_ms = self._end_ms
+
+    def finish(self) -> None:
+        """The piece begun last has all its audio."""
+        if self.spans:
+            self.spans[-1].is_complete = True
+
+    @property
+    def _end_ms(self) -> float:
+        return self._sent_ms + self.format.ms(self._queued)
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits here, not yet sent."""
+        return self.format.ms(self._queued)
+
+    @property
+    def sent_ms(self) -> float:
+        """Position up to which audio was sent."""
+        return self._sent_ms
+
+    # --------------------------------------------------------------------------------------- sending
+
+    def pull(self, now: Instant) -> list[Outgoing]:
+        """What must leave now. Call again at `next_send`, or when audio was added."""
+        out: list[Outgoing] = []
+        while self._queued:
+            lead = self._sent_ms - self.heard_ms(now)
+            if lead >= LEAD_MS or not self._is_worth_sending(lead):
+                break
+            self._start_clock(now)
+            out.append(Audio(self._take(self.format.size(CHUNK_MS))))
+            if self._is_mark_due():
+                out.append(self._mark(now))
+        return out
+
+    def _is_worth_sending(self, lead: float) -> bool:
+        whole = self.format.ms(self._queued) >= CHUNK_MS
+        return whole or lead <= LOW_MS or self._is_piece_complete
+
+    @property
+    def _is_piece_complete(self) -> bool:
+        return bool(self.spans) and self.spans[-1].is_complete
+
+    def _take(self, size: int) -> bytes:
+        first = self._queue.popleft()
+        if len(first) < size:
+            parts, total = [first], len(first)
+            while self._queue and total < size:
+                parts.append(self._queue.popleft())
+                total += len(parts[-1])
+            first = b"".join(parts)
+        if len(first) > size:
+            self._queue.appendleft(first[size:])
+            first = first[:size]
+        self._queued -= len(first)
+        self._sent_ms += self.format.ms(len(first))
+        return first
+
+    def _start_clock(self, now: Instant) -> None:
+        # After a pause the ear stands still at the end of what was sent; it moves again from now on.
+        if self.heard_ms(now) >= self._sent_ms:
+            self._anchor_ms = self._sent_ms
+            self._anchor_at = now
+
+    def _is_mark_due(self) -> bool:
+        ends_piece = not self._queued and self._is_piece_complete
+        return ends_piece or self._sent_ms - self._marked_ms >= MARK_EVERY_MS
+
+    def _mark(self, now: Instant) -> Mark:
+        self._names += 1
+        name = f"{self.prefix}{self._names}"
+        ahead = self._sent_ms - self.heard_ms(now)
+        due = Instant(now + (ahead + MARK_GRACE_MS) / 1000)
+        self._marks.append(_OutMark(name, self._sent_ms, due))
+        self._marked_ms = self._sent_ms
+        return Mark(name)
+
+    def end_mark(self, now: Instant) -> list[Outgoing]:
+        """The mark after the very last audio, when `finish` came too late for `pull` to set it."""
+        if self._queued or not self._is_piece_complete or self._marked_ms >= self._sent_ms:
+            return []
+        return [self._mark(now)]
+
+    def next_send(self, now: Instant) -> Instant | None:
+        """When `pull` has something to do again without new audio."""
+        if not self._queued:
+            return None
+        lead = self._sent_ms - self.heard_ms(now)
+        whole = self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
+        # Waking below the full lead by one chunk makes every wake-up worth a whole frame.
+        goal = LEAD_MS - CHUNK_MS if whole else LOW_MS
+        return Instant(now + max(0.0, lead - goal) / 1000)
+
+    # --------------------------------------------------------------------------------------- hearing
+
+    def marked(self, name: str, now: Instant) -> bool:
+        """A mark came back. True when it means "heard"; false for one that `clear` dropped, or unknown."""
+        if name in self._dropped:
+            self._dropped.discard(name)
+            return False
+        if not any(mark.name == name for mark in self._marks):
+            return False
+        while self._marks:
+            mark = self._marks.popleft()
+            if mark.name == name:
+                self.heard_ms(now)
+                self._anchor_ms = max(mark.at_ms, self._heard_ms)
+                self._anchor_at = now
+                self._heard_ms = self._anchor_ms
+                break
+        return True
+
+    def heard_ms(self, now: Instant) -> float:
+        """Milliseconds of audio the caller has heard by now. Never goes down."""
+        while self._marks and now >= self._marks[0].due:
+            self._marks.popleft()
+        limit = self._marks[0].at_ms if self._marks else self._sent_ms
+        reached = self._anchor_ms + (now - self._anchor_at) * 1000
+        self._heard_ms = max(self._heard_ms, min(reached, limit))
+        return self._heard_ms
+
+    def is_silent(self, now: Instant) -> bool:
+        """Whether all that was added has been heard."""
+        if self._queued or self._marks_before_end:
+            return False
+        return self.heard_ms(now) >= self._sent_ms
+
+    @property
+    def _marks_before_end(self) -> bool:
+        return bool(self._marks)
+
+    def silent_at(self, now: Instant) -> Instant | None:
+        """When `is_silent` may be true at the earliest if nothing else is added; `None` while more waits here."""
+        if self._queued:
+            return None
+        if self._marks:
+            return self._marks[-1].due
+        return Instant(now + max(0.0, self._sent_ms - self.heard_ms(now)) / 1000)
+
+    def clear(self, now: Instant) -> float:
+        """Drop everything that was not heard, here and at the carrier. Returns the position of the ear.
+
+        Send the carrier's `clear` after it. Marks that are still out come back now, and mean nothing.
+        """
+        heard = self.heard_ms(now)
+        self._dropped.update(mark.name for mark in self._marks)
+        self._marks.clear()
+        self._queue.clear()
+        self._queued = 0
+        self._sent_ms = self._marked_ms = self._anchor_ms = heard
+        self._anchor_at = now
+        return heard
+
+    def forget_before(self, position_ms: float) -> None:
+        """Spans that ended before `position_ms` are no longer asked about."""
+        self.spans = [
+            span for span in self.spans if span.ends_ms > position_ms or not span.is_complete
+        ]

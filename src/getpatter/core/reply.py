@@ -1,0 +1,86 @@
+"""One reply of the agent: its text as it is written, its pieces as they are spoken, and what was heard of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from getpatter.core.history import Heard, heard_text
+from getpatter.core.playout import Playout
+from getpatter.types import Instant
+
+MS_PER_LETTER: Final = 60.0
+"""Shortest length taken for text whose audio is still on its way (1,000 letters a minute: fast speech)."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """A part of a reply that is spoken in one go, usually a sentence."""
+
+    number: int
+    text: str
+    """As asked for; replaced by what is really said once the filters have run."""
+    is_done: bool = False
+    has_begun: bool = False
+
+
+@dataclass(slots=True)
+class Reply:
+    """A reply from the moment it is owed until it was heard or cut."""
+
+    number: int
+    turn_index: int
+    user_text: str = ""
+    is_unasked: bool = False
+    """Said by the operator's words (greeting, reminder, apology), not by a model."""
+    is_greeting: bool = False
+    is_written: bool = False
+    pieces: list[Piece] = field(default_factory=list)
+    first_text_at: Instant | None = None
+    last_text_at: Instant | None = None
+    first_voice_at: Instant | None = None
+    last_voice_at: Instant | None = None
+    first_audio_at: Instant | None = None
+    characters: int = 0
+
+    def piece(self, number: int) -> Piece | None:
+        """The piece with that number, if it is one of this reply's."""
+        for piece in self.pieces:
+            if piece.number == number:
+                return piece
+        return None
+
+    @property
+    def is_spoken(self) -> bool:
+        """Whether all text is written and all of it has become audio."""
+        return self.is_written and all(piece.is_done for piece in self.pieces)
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether anything of it has reached the carrier."""
+        return self.first_audio_at is not None
+
+    def heard(self, playout: Playout, now: Instant) -> str:
+        """The words the caller has heard by now. Ask before `Playout.clear`."""
+        ear = playout.heard_ms(now)
+        spans = {span.piece: span for span in playout.spans}
+        parts: list[Heard] = []
+        for piece in self.pieces:
+            span = spans.get(piece.number)
+            if span is None:
+                # A piece that was filtered away leaves no gap; one not yet spoken ends what was heard.
+                parts.append(
+                    Heard("" if piece.is_done else piece.text, 1.0 if piece.is_done else 0.0)
+                )
+                continue
+            length = span.ends_ms - span.starts_ms
+            if not span.is_complete:
+                length = max(length, MS_PER_LETTER * len(piece.text))
+            share = (ear - span.starts_ms) / length if length > 0 else 0.0
+            parts.append(Heard(piece.text, min(1.0, max(0.0, share))))
+        return heard_text(parts)
+
+    @property
+    def text(self) -> str:
+        """All that it says, heard or not."""
+        return " ".join(piece.text for piece in self.pieces if piece.text)

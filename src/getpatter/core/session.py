@@ -1,0 +1,565 @@
+"""The brain of one call: told what happened and when, it answers with what to do.
+
+```
+handle(input, now) -> commands          nothing else goes in, nothing else comes out
+deadline                                 when to say `Ticked`, if nothing happens before
+```
+
+It reads no clock and knows no vendor, so a call that was recorded can be run again, and a thousand calls can
+be run in a second. The parts: `turns` decides who has the floor, `endpointing` whether the caller has
+finished, `barge_in` whether a sound is an interruption, `playout` what was heard; the session carries their
+verdicts from one to the other and keeps the one reply that is being given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from getpatter.core import messages as m
+from getpatter.core.barge_in import BargeIn
+from getpatter.core.endpointing import Endpointing, Patience, Verdict
+from getpatter.core.history import History, Line, Role
+from getpatter.core.playout import Audio, Playout
+from getpatter.core.reply import Piece, Reply
+from getpatter.core.sentences import SentenceChunker
+from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
+from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn, TurnTable
+from getpatter.models import Transcript
+from getpatter.types import AudioFormat, Instant
+
+APOLOGY = "I'm sorry, something went wrong. Could you say that again?"
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How this call is held. Seconds unless the name says otherwise."""
+
+    barge_in_threshold_ms: float = 300.0
+    patience: Patience = field(default_factory=Patience)
+    apology: str = APOLOGY
+    """Said when a reply cannot be written; empty: nothing is said."""
+    long_turn_message: str = ""
+    long_turn_after: float = 8.0
+    max_duration: float = 3600.0
+    idle_timeout: float | None = None
+    idle_prompt: str = "Are you still there?"
+    closing_bound: float = 10.0
+    language: str = "en"
+    first_clause_early: bool = False
+    speech_threshold: float = 0.5
+    min_speech_ms: float = 96.0
+    """A shorter burst is a click; see `core/speech_gate.py`."""
+    min_silence_ms: float = 400.0
+    """A shorter pause is part of the sentence."""
+    frame_ms: float = 32.0
+    """Length of a frame of the built-in voice detector."""
+
+
+@dataclass(slots=True)
+class _Interruption:
+    """What a cut reply still had to say, in case it was cut by mistake."""
+
+    unsaid: str
+    user_text: str
+    was_unwritten: bool
+
+
+class Session:
+    """The conversation of one call. `handle` is its only entrance; it never raises for what a peer sent."""
+
+    def __init__(
+        self,
+        audio_format: AudioFormat,
+        manners: Manners,
+        *,
+        began_at: Instant,
+        wall_offset: float = 0.0,
+    ) -> None:
+        """Begin when media is connected.
+
+        Args:
+            audio_format: What the carrier's stream carries, both ways.
+            manners: Settings of this call.
+            began_at: The instant of the first input.
+            wall_offset: Unix seconds minus `Instant`, for time stamps that people read.
+        """
+        self.manners = manners
+        self.history = History()
+        self.playout = Playout(audio_format)
+        self.end_reason: m.EndReason | None = None
+        self._table = TurnTable(manners.long_turn_after, manners.closing_bound, since=began_at)
+        self._endpointing = Endpointing(manners.patience)
+        self._gate = SpeechGate(
+            min_speech_ms=manners.min_speech_ms,
+            min_silence_ms=manners.min_silence_ms,
+            threshold=manners.speech_threshold,
+        )
+        self._barge_in = BargeIn(manners.barge_in_threshold_ms, manners.speech_threshold)
+        self._began_at = began_at
+        self._wall_offset = wall_offset
+        self._out: list[m.AnyCommand] = []
+        self._reply: Reply | None = None
+        self._chunker: SentenceChunker | None = None
+        self._turns = 0
+        self._replies = 0
+        self._pieces = 0
+        self._voicing: int | None = None
+        self._interruption: _Interruption | None = None
+        self._voice_began: Instant | None = None
+        self._voice_ended: Instant | None = None
+        self._sound_at = began_at
+        self._has_prompted = False
+        self._quiet: dict[int, Instant] = {}
+        self._close_reason: m.EndReason = "agent_hangup"
+        self._limit_reached = False
+        self._anchors = _Anchors(None, None, None, began_at)
+
+    # ------------------------------------------------------------------------------------ entrance
+
+    def handle(self, event: m.AnyInput, now: Instant) -> list[m.AnyCommand]:
+        """Take one input; returns what to do, in order. `now` never goes back."""
+        self._take(event, now)
+        self._settle(now)
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def floor(self) -> Floor:
+        """Who may speak."""
+        return self._table.floor
+
+    def deadline(self, now: Instant) -> Instant | None:
+        """When `Ticked` is wanted, if nothing else happens before. `None` when the call is over."""
+        if self.floor is Floor.CLOSED:
+            return None
+        times = [
+            self._table.deadline,
+            self._endpointing.deadline if self.floor in LISTENING else None,
+            self.playout.next_send(now),
+            self._silence_due(now),
+            min(self._quiet.values()) if self._quiet else None,
+            self._idle_due(),
+            None if self._limit_reached else Instant(self._began_at + self.manners.max_duration),
+        ]
+        return min((time for time in times if time is not None), default=None)
+
+    def _take(self, event: m.AnyInput, now: Instant) -> None:
+        match event:
+            case m.Voiced(probability=probability):
+                self._voiced(probability, now)
+            case m.VoiceStarted(ago_ms=ago):
+                self._voice_started(Instant(now - ago / 1000), now)
+            case m.VoiceStopped(ago_ms=ago):
+                self._voice_stopped(Instant(now - ago / 1000), now)
+            case m.Transcribed():
+                self._transcribed(event, now)
+            case m.KeyPressed(digit=digit):
+                self._endpointing.pressed(digit, now)
+                self._sound_at = now
+                self._turn(Turn.KEY_PRESSED, now)
+            case m.MarkCame(name=name):
+                self.playout.marked(name, now)
+            case m.PieceWorded() | m.PieceVoiced() | m.PieceDone():
+                self._piece_event(event, now)
+            case m.ReplyText() | m.ReplyWritten() | m.ReplyFailed():
+                self._reply_event(event, now)
+            case m.Opened(first_message=first):
+                self._turn(Turn.OPENED, now)
+                self._sound_at = now
+                if first:
+                    self._say_unasked(first, now, is_greeting=True)
+            case m.SayAsked(text=text):
+                self._say_asked(text, now)
+            case m.QuietAwaited(ticket=ticket):
+                self._quiet[ticket] = Instant(now + self.manners.closing_bound)
+            case m.CloseAsked(reason=reason):
+                self._close_reason = reason
+                self._turn(Turn.CLOSE_ASKED, now)
+            case m.MachineFound():
+                self._turn(Turn.MACHINE_FOUND, now)
+            case m.StreamEnded(reason=reason):
+                self.end_reason = self.end_reason or reason
+                self._turn(Turn.GONE, now)
+            case m.Ticked():
+                self._ticked(now)
+
+    def _settle(self, now: Instant) -> None:
+        """Carry on until nothing changes: words complete, audio to send, replies heard."""
+        if self.floor in LISTENING:
+            self._listen(now)
+        self._send(now)
+        if self._reply is not None or self.floor is Floor.CLOSING:
+            self._finish_reply(now)
+        if self._quiet:
+            self._answer_quiet(now)
+
+    def _turn(self, event: Turn, now: Instant) -> None:
+        for act in self._table.handle(event, now):
+            self._act(act, event, now)
+
+    def _act(self, act: Act, event: Turn, now: Instant) -> None:
+        match act:
+            case Act.ANSWER:
+                self._answer(now)
+            case Act.CUT:
+                self._cut(event, now)
+            case Act.ASK_FINAL:
+                self._out.append(m.AskFinal())
+            case Act.CARRY_ON:
+                self._carry_on(now)
+            case Act.RECONSIDER:
+                self._endpointing.set_aside_murmur(now, self.manners.language)
+            case Act.REASSURE:
+                if self.manners.long_turn_message and self._reply is not None:
+                    self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
+            case Act.HANG_UP:
+                self.end_reason = self.end_reason or self._close_reason
+                self._out.append(m.HangUp(self.end_reason))
+            case Act.REPORT_END:
+                self._out.append(m.Finish(self.end_reason or "caller_hangup"))
+
+    # ------------------------------------------------------------------------------------- hearing
+
+    def _voiced(self, probability: float, now: Instant) -> None:
+        frame_ms = self.manners.frame_ms
+        match self._gate.feed(probability, frame_ms):
+            case SpeechStarted(ago_ms=ago):
+                self._voice_started(Instant(now - ago / 1000), now)
+            case SpeechStopped(ago_ms=ago):
+                self._voice_stopped(Instant(now - ago / 1000), now)
+            case None:
+                pass
+        if self._barge_in.voice(probability, frame_ms):
+            self._turn(Turn.SUSTAINED, now)
+
+    def _voice_started(self, onset: Instant, now: Instant) -> None:
+        self._voice_began = onset
+        self._sound_at = now
+        self._endpointing.speech_started()
+        self._out.append(m.ReportSpeech("user", started=True))
+        self._turn(Turn.CALLER_STARTED, now)
+
+    def _voice_stopped(self, last: Instant, now: Instant) -> None:
+        began = self._voice_began if self._voice_began is not None else last
+        self._voice_ended = last
+        self._sound_at = now
+        self._endpointing.speech_stopped(last)
+        self._out.append(
+            m.ReportSpeech("user", started=False, duration_ms=max(0.0, (last - began) * 1000))
+        )
+        self._turn(Turn.CALLER_STOPPED, now)
+
+    def _transcribed(self, said: m.Transcribed, now: Instant) -> None:
+        self._endpointing.transcribed(
+            Transcript(
+                text=said.text,
+                is_final=said.is_final,
+                confidence=said.confidence,
+                speech_final=said.speech_final,
+            ),
+            now,
+        )
+        if not said.text.strip():
+            return
+        self._sound_at = now
+        if not said.is_final:
+            self._out.append(m.ReportPartial(self._endpointing.text))
+        if self.floor is Floor.AGENT:
+            # The detector heard nothing, the recogniser did: its words count by their length.
+            lasts = None
+            if said.start_ms is not None and said.end_ms is not None:
+                lasts = said.end_ms - said.start_ms
+            if self._barge_in.words(len(said.text.split()), lasts):
+                self._turn(Turn.SUSTAINED, now)
+
+    def _listen(self, now: Instant) -> None:
+        match self._endpointing.verdict(now):
+            case Verdict.COMPLETE:
+                self._turn(Turn.TURN_ENDED, now)
+            case Verdict.EMPTY:
+                self._endpointing.take()
+                self._turn(Turn.TURN_EMPTY, now)
+            case Verdict.WAIT | Verdict.NOTHING:
+                pass
+
+    # ----------------------------------------------------------------------------------- answering
+
+    def _answer(self, now: Instant) -> None:
+        final_at, ended_at = self._endpointing.final_at, self._voice_ended
+        text = self._endpointing.take()
+        self._interruption = None
+        self._has_prompted = False
+        self._add_line("user", text, now)
+        reply = self._begin_reply(now, user_text=text)
+        self._anchors = _Anchors(self._voice_began, ended_at, final_at, now)
+        self._out.append(m.StartReply(reply.number, text, reply.turn_index))
+
+    def _begin_reply(
+        self, now: Instant, *, user_text: str = "", unasked: bool = False, greeting: bool = False
+    ) -> Reply:
+        self._replies += 1
+        self._chunker = SentenceChunker(
+            language=self.manners.language,
+            aggressive_first_flush=self.manners.first_clause_early,
+        )
+        self._reply = Reply(
+            self._replies, self._turns, user_text, is_unasked=unasked, is_greeting=greeting
+        )
+        self._anchors = _Anchors(None, None, None, now)
+        return self._reply
+
+    def _say_unasked(self, text: str, now: Instant, *, is_greeting: bool = False) -> None:
+        self._turn(Turn.REPLY_OWED, now)
+        if self.floor is not Floor.THINKING:
+            return
+        reply = self._begin_reply(now, unasked=True, greeting=is_greeting)
+        reply.first_text_at = reply.last_text_at = now
+        assert self._chunker is not None, "a reply has a chunker"
+        for sentence in [*self._chunker.push(text), *self._chunker.flush()]:
+            self._add_piece(reply, sentence, is_checked=True)
+        reply.is_written = True
+
+    def _say_asked(self, text: str, now: Instant) -> None:
+        """Words of the program: beside a reply under way, else as one of their own."""
+        if self._reply is not None and self.floor in AUDIBLE | {Floor.THINKING, Floor.DOUBT}:
+            self._add_piece(self._reply, text, is_checked=True)
+        elif self.floor is Floor.OPEN:
+            self._say_unasked(text, now)
+
+    def _reply_event(
+        self, event: m.ReplyText | m.ReplyWritten | m.ReplyFailed, now: Instant
+    ) -> None:
+        reply, chunker = self._reply, self._chunker
+        if reply is None or chunker is None or event.reply != reply.number or reply.is_written:
+            return
+        match event:
+            case m.ReplyText(text=text):
+                reply.first_text_at = (
+                    reply.first_text_at if reply.first_text_at is not None else now
+                )
+                reply.last_text_at = now
+                for sentence in chunker.push(text):
+                    self._add_piece(reply, sentence)
+            case m.ReplyWritten():
+                for sentence in chunker.flush():
+                    self._add_piece(reply, sentence)
+                reply.is_written = True
+            case m.ReplyFailed():
+                for sentence in chunker.flush():
+                    self._add_piece(reply, sentence)
+                if self.manners.apology:
+                    self._add_piece(reply, self.manners.apology, is_checked=True)
+                reply.is_written = True
+
+    def _add_piece(self, reply: Reply, text: str, *, is_checked: bool = False) -> None:
+        self._pieces += 1
+        reply.pieces.append(Piece(self._pieces, text))
+        self._out.append(m.Speak(reply.number, self._pieces, text, is_checked))
+
+    # ------------------------------------------------------------------------------------ speaking
+
+    def _piece_event(
+        self, event: m.PieceWorded | m.PieceVoiced | m.PieceDone, now: Instant
+    ) -> None:
+        reply = self._reply
+        piece = reply.piece(event.piece) if reply is not None else None
+        if reply is None or piece is None or piece.is_done:
+            return
+        match event:
+            case m.PieceWorded(text=text, ends_reply=ends):
+                piece.text = text
+                reply.characters += len(text)
+                if ends:
+                    self._stop_writing(reply, piece)
+            case m.PieceVoiced(audio=audio):
+                reply.first_voice_at = (
+                    reply.first_voice_at if reply.first_voice_at is not None else now
+                )
+                reply.last_voice_at = now
+                if not piece.has_begun:
+                    piece.has_begun = True
+                    self.playout.begin(piece.number)
+                self.playout.add(audio)
+            case m.PieceDone():
+                piece.is_done = True
+                if piece.has_begun:
+                    self.playout.finish()
+                else:
+                    piece.text = ""
+
+    def _stop_writing(self, reply: Reply, last: Piece) -> None:
+        reply.is_written = True
+        del reply.pieces[reply.pieces.index(last) + 1 :]
+
+    def _send(self, now: Instant) -> None:
+        sends = self.playout.pull(now)
+        reply = self._reply
+        if reply is not None and reply.is_spoken:
+            sends.extend(self.playout.end_mark(now))
+        for outgoing in sends:
+            if isinstance(outgoing, Audio):
+                self._out.append(m.SendAudio(outgoing.data))
+            else:
+                self._out.append(m.SendMark(outgoing.name))
+        if sends and reply is not None and not reply.has_audio:
+            reply.first_audio_at = now
+            self._out.append(m.ReportSpeech("agent", started=True))
+            self._turn(Turn.AGENT_STARTED, now)
+
+    def _silence_due(self, now: Instant) -> Instant | None:
+        reply = self._reply
+        if reply is None or not reply.is_spoken or not reply.has_audio:
+            return None
+        return self.playout.silent_at(now)
+
+    def _finish_reply(self, now: Instant) -> None:
+        """Close the reply once the last of it was heard; in `CLOSING` silence is enough."""
+        reply = self._reply
+        if reply is not None and not (reply.is_spoken and self.playout.is_silent(now)):
+            return
+        if reply is not None:
+            self._close_reply(reply, reply.text, now, was_cut=False)
+        self._sound_at = now
+        self._turn(Turn.REPLY_OVER, now)
+        if self.floor in LISTENING:
+            self._listen(now)
+
+    def _close_reply(
+        self,
+        reply: Reply,
+        text: str,
+        now: Instant,
+        *,
+        was_cut: bool,
+        bargein_ms: float | None = None,
+    ) -> None:
+        self._reply = self._chunker = None
+        if text:
+            self._add_line("assistant", text, now, is_interrupted=was_cut)
+        if reply.has_audio:
+            began = reply.first_audio_at
+            assert began is not None, "audio has a time"
+            self._out.append(
+                m.ReportSpeech(
+                    "agent",
+                    started=False,
+                    duration_ms=(now - began) * 1000,
+                    was_interrupted=was_cut,
+                )
+            )
+        anchors = self._anchors
+        record = m.TurnRecord(
+            index=self._turns,
+            user_text=reply.user_text,
+            agent_text=text,
+            is_interrupted=was_cut,
+            is_greeting=reply.is_greeting,
+            speech_began=anchors.speech_began,
+            speech_ended=anchors.speech_ended,
+            final_at=anchors.final_at,
+            committed_at=anchors.committed_at,
+            first_text_at=reply.first_text_at,
+            last_text_at=reply.last_text_at,
+            first_voice_at=reply.first_voice_at,
+            last_voice_at=reply.last_voice_at,
+            first_audio_at=reply.first_audio_at,
+            bargein_ms=bargein_ms,
+            characters=reply.characters,
+        )
+        self._turns += 1
+        self._out.append(m.ReportTurn(record))
+        self.playout.forget_before(self.playout.heard_ms(now))
+
+    # -------------------------------------------------------------------------------- interruption
+
+    def _cut(self, event: Turn, now: Instant) -> None:
+        reply = self._reply
+        if reply is None:
+            return
+        heard = reply.heard(self.playout, now)
+        if reply.has_audio:
+            self._out.append(m.SendClear())
+        self._out.append(m.CancelReply(reply.number))
+        self.playout.clear(now)
+        bargein_ms: float | None = None
+        if event is Turn.SUSTAINED:
+            self._interruption = _Interruption(
+                unsaid=_rest(reply.text, heard),
+                user_text=reply.user_text,
+                was_unwritten=not reply.pieces and not reply.is_unasked,
+            )
+            if reply.has_audio and self._voice_began is not None:
+                bargein_ms = max(0.0, (now - self._voice_began) * 1000)
+            if reply.has_audio:
+                self._out.append(m.ReportInterruption(heard, bargein_ms or 0.0))
+        self._close_reply(reply, heard, now, was_cut=True, bargein_ms=bargein_ms)
+
+    def _carry_on(self, now: Instant) -> None:
+        """A noise cut the reply: nobody spoke, so the caller still waits for the rest of it."""
+        cut, self._interruption = self._interruption, None
+        if cut is None:
+            return
+        if cut.was_unwritten:
+            self._turn(Turn.REPLY_OWED, now)
+            reply = self._begin_reply(now, user_text=cut.user_text)
+            self._out.append(m.StartReply(reply.number, cut.user_text, reply.turn_index))
+        elif cut.unsaid:
+            self._say_unasked(cut.unsaid, now)
+
+    # -------------------------------------------------------------------------------- limits, ends
+
+    def _ticked(self, now: Instant) -> None:
+        if not self._limit_reached and now >= self._began_at + self.manners.max_duration:
+            self._limit_reached = True
+            self.end_reason = "time_limit"
+            self._out.append(m.HangUp("time_limit"))
+        deadline = self._table.deadline
+        if deadline is not None and now >= deadline:
+            self._turn(Turn.ALARM, now)
+        idle = self._idle_due()
+        if idle is not None and now >= idle:
+            self._idle(now)
+
+    def _idle_due(self) -> Instant | None:
+        if self.manners.idle_timeout is None or self.floor is not Floor.OPEN:
+            return None
+        return Instant(self._sound_at + self.manners.idle_timeout)
+
+    def _idle(self, now: Instant) -> None:
+        self._sound_at = now
+        if self._has_prompted or not self.manners.idle_prompt:
+            self._close_reason = "idle"
+            self._turn(Turn.CLOSE_ASKED, now)
+            return
+        self._has_prompted = True
+        self._say_unasked(self.manners.idle_prompt, now)
+
+    def _answer_quiet(self, now: Instant) -> None:
+        reply = self._reply
+        is_quiet = self.playout.is_silent(now) and (
+            reply is None or all(piece.is_done for piece in reply.pieces)
+        )
+        is_taken = self.floor in {Floor.CALLER, Floor.CLOSED}
+        for ticket in [t for t, due in self._quiet.items() if is_quiet or is_taken or now >= due]:
+            del self._quiet[ticket]
+            self._out.append(m.SayQuiet(ticket))
+
+    def _add_line(
+        self, role: Role, text: str, now: Instant, *, is_interrupted: bool = False
+    ) -> None:
+        self.history.add(Line(role, text, now + self._wall_offset, self._turns, is_interrupted))
+        self._out.append(m.ReportLine(role, text, self._turns, is_interrupted))
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchors:
+    """Instants of the caller's side of the turn that is being answered."""
+
+    speech_began: Instant | None
+    speech_ended: Instant | None
+    final_at: Instant | None
+    committed_at: Instant
+
+
+def _rest(text: str, heard: str) -> str:
+    return text[len(heard) :].lstrip() if text.startswith(heard) else text
