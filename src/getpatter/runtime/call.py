@@ -1,0 +1,343 @@
+"""One call: receive, decide, act, re-arm. The thin shell around `core/session.py`.
+
+Everything that reaches a session passes through `Call.tell`, and everything it wants passes through
+`Call._do`; so the flight recorder sits at one place, and a call that fails ends here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from getpatter.audio.convert import Converter, converter
+from getpatter.carriers.base import (
+    AudioReceived,
+    KeyReceived,
+    MarkReturned,
+    MediaWire,
+    StreamComplained,
+    StreamStarted,
+    StreamStopped,
+)
+from getpatter.core import messages as m
+from getpatter.core.session import Manners, Session
+from getpatter.errors import WireError
+from getpatter.runtime import clock
+from getpatter.runtime.detector import SharedDetector
+from getpatter.runtime.ears import Ears
+from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.mouth import Mouth
+from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.wheel import PacingWheel
+from getpatter.runtime.writer import Writer
+from getpatter.types import PCM16_8K, AudioFormat, Encoding, Instant
+
+logger = logging.getLogger(__name__)
+
+BAD_FRAMES: Final = 100
+BAD_FRAMES_WITHIN: Final = 10.0
+FRAMES_EXPECTED_WITHIN: Final = 30.0
+NORMAL, SHUTTING_DOWN, REFUSED, INTERNAL = 1000, 1001, 1008, 1011
+
+
+class Recorder(Protocol):
+    """Keeps what crosses the boundary of a call (`runtime/recorder.py`)."""
+
+    def frame_in(self, frame: bytes, at: Instant) -> None:
+        """A frame of the carrier arrived."""
+        ...
+
+    def frame_out(self, frame: bytes, at: Instant) -> None:
+        """A frame was sent to the carrier."""
+        ...
+
+    def told(self, event: m.AnyInput, at: Instant) -> None:
+        """The session was told something that was not in a carrier's frame."""
+        ...
+
+    def close(self) -> None:
+        """The call is over."""
+        ...
+
+
+class Listener(Protocol):
+    """What the rest of the program wants to know of a running call. Must return at once."""
+
+    def reported(self, command: m.AnyCommand) -> None:
+        """A `Report…` or `SayQuiet` of the session."""
+        ...
+
+    def hang_up_now(self, reason: m.EndReason) -> None:
+        """The carrier must end the call."""
+        ...
+
+    def finished(self, reason: m.EndReason) -> None:
+        """The media part is over; nothing more will be reported."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What went wrong in small ways."""
+
+    frames_in: int = 0
+    frames_dropped: int = 0
+    audio_dropped_bytes: int = 0
+    _since: list[Instant] = field(default_factory=list)
+
+    def bad_frame(self, now: Instant) -> bool:
+        """Count one. True when there were too many of late."""
+        self.frames_dropped += 1
+        self._since.append(now)
+        recent = [at for at in self._since if now - at < BAD_FRAMES_WITHIN]
+        self._since = recent
+        return len(recent) > BAD_FRAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The services of one call, made from the agent's configuration."""
+
+    ears: Ears
+    mouth: Mouth
+    writer: Writer
+
+
+class Call:
+    """The media part of one call, from the accepted stream to its end. A `MediaListener`."""
+
+    def __init__(  # noqa: PLR0913 - the one place where everything of a call meets
+        self,
+        *,
+        socket: MediaSocket,
+        wire: MediaWire,
+        started: StreamStarted,
+        manners: Manners,
+        wheel: PacingWheel,
+        nest: TaskNest,
+        listener: Listener,
+        detector: SharedDetector | None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """Take over a stream that has been admitted. `begin` starts the conversation.
+
+        Args:
+            socket: The carrier's WebSocket.
+            wire: Its translator, past `StreamStarted`.
+            started: What the carrier said about the stream.
+            manners: Settings of this call.
+            wheel: The alarm clock of all calls.
+            nest: Owner of this call's tasks.
+            listener: Told of everything that is not audio.
+            detector: The built-in voice detector; `None` when the agent brings its own.
+            recorder: Keeps a flight recording, if wanted.
+        """
+        now = clock.now()
+        self.deadline: Instant | None = None
+        self.counters = Counters()
+        self.session = Session(
+            started.format, manners, began_at=now, wall_offset=clock.wall() - now
+        )
+        self._socket = socket
+        self._wire = wire
+        self._wheel = wheel
+        self._nest = nest
+        self._listener = listener
+        self._recorder = recorder
+        self._parts: Parts | None = None
+        self._detector = detector
+        self._slot: int | None = None
+        self._to_8k: Converter | None = None
+        self._format = started.format
+        self._early: list[bytes] = []
+        self._last_frame = now
+        self._is_over = False
+        self._is_busy = False
+        self._inbox: deque[tuple[m.AnyInput, Instant]] = deque()
+        self._has_warned = False
+        if detector is not None:
+            self._slot = detector.add(self._detector_encoding(started.format), self._heard_voice)
+        wheel.watch(self)
+
+    def _detector_encoding(self, stream: AudioFormat) -> Encoding:
+        if stream.sample_rate == PCM16_8K.sample_rate:
+            return stream.encoding
+        self._to_8k = converter(stream, PCM16_8K)
+        return Encoding.PCM16
+
+    def equip(self, make: Callable[[AudioFormat], Parts]) -> None:
+        """Give the call its ears, mouth and writer; caller audio that came before is heard now."""
+        self._parts = make(self._format)
+        for data in self._early:
+            self._parts.ears.hear(data)
+        self._early.clear()
+
+    # ---------------------------------------------------------------------- carrier -> session
+
+    def received(self, frame: bytes) -> None:
+        """One text frame of the carrier."""
+        now = clock.now()
+        if self._recorder is not None:
+            self._recorder.frame_in(frame, now)
+        self._last_frame = now
+        self.counters.frames_in += 1
+        try:
+            event = self._wire.receive(frame)
+        except WireError as error:
+            self._bad_frame(str(error), now)
+            return
+        match event:
+            case AudioReceived(data=data):
+                self._hear(data)
+            case MarkReturned(name=name):
+                self._apply(m.MarkCame(name), now)
+            case KeyReceived(digit=digit):
+                self._apply(m.KeyPressed(digit), now)
+            case StreamStopped():
+                self._apply(m.StreamEnded(), now)
+            case StreamComplained(text=text):
+                logger.warning("call.stream_complaint text=%s", text)
+            case StreamStarted() | None:
+                pass
+
+    def dropped(self, reason: str) -> None:
+        """The server could not hand a frame on."""
+        self._last_frame = clock.now()
+        self._bad_frame(reason, self._last_frame)
+
+    def closed(self, code: int) -> None:
+        """The carrier's socket is gone."""
+        del code
+        self.tell(m.StreamEnded())
+
+    def _bad_frame(self, reason: str, now: Instant) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning("call.frame_dropped reason=%s", reason)
+        if self.counters.bad_frame(now):
+            self._socket.close(REFUSED, "Too many malformed frames")
+            self.tell(m.StreamEnded("carrier_error"))
+
+    def _hear(self, data: bytes) -> None:
+        if self._slot is not None and self._detector is not None:
+            self._detector.push(self._slot, self._to_8k.convert(data) if self._to_8k else data)
+        if self._parts is not None:
+            self._parts.ears.hear(data)
+        else:
+            # Bounded by the 10 s that `on_call_start` may take: 500 frames of 20 ms.
+            self._early.append(data)
+            del self._early[:-500]
+
+    def _heard_voice(self, probability: float) -> None:
+        self.tell(m.Voiced(probability))
+
+    # --------------------------------------------------------------------- everything -> session
+
+    def tell(self, event: m.AnyInput) -> None:
+        """Tell the session something, and do what it answers. After the end: nothing."""
+        now = clock.now()
+        if self._recorder is not None and not self._is_over:
+            self._recorder.told(event, now)
+        self._apply(event, now)
+
+    def _apply(self, event: m.AnyInput, now: Instant) -> None:
+        self._inbox.append((event, now))
+        if self._is_busy:
+            # Told from inside a command: its turn comes when the commands before it are done.
+            return
+        self._is_busy = True
+        try:
+            while self._inbox and not self._is_over:
+                event, at = self._inbox.popleft()
+                for command in self.session.handle(event, at):
+                    self._do(command, at)
+        finally:
+            self._is_busy = False
+        if not self._is_over:
+            self.deadline = self._next_deadline(now)
+            self._wheel.rearm(self)
+
+    def _next_deadline(self, now: Instant) -> Instant:
+        silent_limit = Instant(self._last_frame + FRAMES_EXPECTED_WITHIN)
+        due = self.session.deadline(now)
+        return silent_limit if due is None else min(due, silent_limit)
+
+    def tick(self, now: Instant) -> None:
+        """The wheel says that the deadline has come."""
+        if now >= self._last_frame + FRAMES_EXPECTED_WITHIN:
+            self.tell(m.StreamEnded("carrier_error"))
+            return
+        self.tell(m.Ticked())
+
+    def failed(self, error: Exception) -> None:
+        """Something of ours broke; this call ends, no other notices."""
+        logger.error("call.failed error=%s", type(error).__name__, exc_info=error)
+        self.deadline = None
+        if not self._is_over:
+            self._finish("carrier_error")
+
+    # ---------------------------------------------------------------------- session -> everything
+
+    def _do(self, command: m.AnyCommand, now: Instant) -> None:
+        parts = self._parts
+        match command:
+            case m.SendAudio(data=data):
+                self._send(self._wire.audio(data), now)
+                if parts is not None:
+                    parts.mouth.room_made()
+            case m.SendMark(name=name):
+                self._send(self._wire.mark(name), now)
+            case m.SendClear():
+                self._send(self._wire.clear(), now)
+            case m.Speak():
+                if parts is not None:
+                    parts.mouth.speak(command)
+            case m.StartReply():
+                if parts is not None:
+                    parts.writer.start(command)
+            case m.CancelReply():
+                if parts is not None:
+                    parts.writer.cancel()
+                    parts.mouth.cancel()
+            case m.AskFinal():
+                if parts is not None:
+                    self._nest.spawn(parts.ears.finalize(), name="ask-final")
+            case m.HangUp(reason=reason):
+                self._listener.hang_up_now(reason)
+            case m.Finish(reason=reason):
+                self._finish(reason)
+            case _:
+                self._listener.reported(command)
+
+    def _send(self, frame: bytes, now: Instant) -> None:
+        self._socket.send(frame)
+        if self._recorder is not None:
+            self._recorder.frame_out(frame, now)
+
+    def _finish(self, reason: m.EndReason) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self.deadline = None
+        self._wheel.forget(self)
+        if self._slot is not None and self._detector is not None:
+            self._detector.remove(self._slot)
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._parts is not None:
+            self._parts.writer.cancel()
+            self._parts.mouth.cancel()
+        self._listener.finished(reason)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the media part has ended."""
+        return self._is_over
+
+    def close_socket(self, code: int, reason: str = "") -> None:
+        """Send a close frame to the carrier."""
+        self._socket.close(code, reason)

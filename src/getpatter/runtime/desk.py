@@ -1,0 +1,181 @@
+"""Where one call's services stand ready: connected while the phone rings, handed to the call at its answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from getpatter.core import messages as m
+from getpatter.models import HookContext
+from getpatter.runtime.call import Call, Parts
+from getpatter.runtime.callbacks import reply_of, takes_call_control
+from getpatter.runtime.control import CallControl
+from getpatter.runtime.ears import Ears, TextStage
+from getpatter.runtime.identity import Identity
+from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
+from getpatter.runtime.services import (
+    PHONE_PREAMBLE,
+    ModelReplies,
+    audio_stages,
+    open_services,
+)
+from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.wording import Script, guarded
+from getpatter.runtime.writer import ReplySource, Writer
+from getpatter.types import AudioFormat
+
+if TYPE_CHECKING:
+    from getpatter.agent import Agent
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[..., object]
+Emit = Callable[[str, dict[str, object]], None]
+
+
+class Desk:
+    """Ears, mouth and writer of one call."""
+
+    def __init__(  # noqa: PLR0913 - everything a call's services need to know
+        self,
+        agent: Agent,
+        identity: Identity,
+        nest: TaskNest,
+        *,
+        tell: Callable[[m.AnyInput], None],
+        on_message: Callback | None,
+        control: CallControl,
+        shelf: GreetingShelf,
+        lost: Callable[[str, Exception], None],
+        emit: Emit,
+    ) -> None:
+        """Make the services of a call with `agent`; the recogniser begins to connect."""
+        self.agent = agent
+        self._identity = identity
+        self._nest = nest
+        self._tell = tell
+        self._on_message = on_message
+        self._control = control
+        self._shelf = shelf
+        self._lost = lost
+        self._emit = emit
+        self._call: Call | None = None
+        self._writer: Writer | None = None
+        self._services = open_services(agent)
+        self._ears = Ears(
+            self._services.stt,
+            report=tell,
+            lost=lambda error: lost("stt", error),
+            stages=audio_stages(agent, self._context),
+            after_transcribe=self._after_transcribe(),
+            detector=self._services.vad,
+        )
+        nest.spawn(self._ears.run(), name="ears")
+
+    def _after_transcribe(self) -> TextStage | None:
+        hook = getattr(self.agent.hooks, "after_transcribe", None)
+        if hook is None:
+            return None
+
+        async def run(text: str) -> str | None:
+            said = await guarded("after_transcribe", hook, text, self._context(), unchanged=text)
+            return said if isinstance(said, str) else None
+
+        return run
+
+    def _context(self) -> HookContext:
+        history = self._call.session.history.to_dicts() if self._call is not None else []
+        return HookContext(
+            call_id=self._identity.call_id,
+            caller=self._identity.caller,
+            callee=self._identity.callee,
+            history=tuple(history),
+        )
+
+    def equip(self, agent: Agent, call: Call, stream: AudioFormat) -> Parts:
+        """The parts of the call, tuned to the carrier's format. `agent` may have been changed since the ring."""
+        self._call = call
+        script = Script(
+            agent,
+            context=self._context,
+            triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
+        )
+        mouth = Mouth(
+            self._services.tts,
+            report=self._tell,
+            queued_ms=lambda: call.session.playout.queued_ms,
+            spawn=self._nest.spawn,
+            wording=script.word,
+            after_synthesize=self._after_synthesize(agent),
+            shelf=self._shelf,
+            failed=lambda error: self._lost("tts", error),
+        )
+        self._ears.tune(stream)
+        mouth.tune(stream)
+        self._writer = Writer(self._source(agent, call), report=self._tell, spawn=self._nest.spawn)
+        return Parts(self._ears, mouth, self._writer)
+
+    def _after_synthesize(self, agent: Agent) -> SoundStage | None:
+        hook = getattr(agent.hooks, "after_synthesize", None)
+        if hook is None:
+            return None
+
+        async def run(pcm: bytes, text: str) -> bytes | None:
+            audio = await guarded(
+                "after_synthesize", hook, pcm, text, self._context(), unchanged=pcm
+            )
+            return audio if isinstance(audio, bytes) else None
+
+        return run
+
+    def _source(self, agent: Agent, call: Call) -> ReplySource:
+        if self._on_message is not None:
+            return _HandlerReplies(self._on_message, self._control, self._identity, call)
+        assert self._services.llm is not None, "serve() has checked that somebody can answer"
+        prompt = agent.system_prompt
+        if not agent.disable_phone_preamble:
+            prompt = f"{PHONE_PREAMBLE}\n\n{prompt}"
+        return ModelReplies(
+            self._services.llm,
+            system_prompt=prompt,
+            history=lambda: [
+                {"role": line.role, "content": line.text}
+                for line in call.session.history.recent(agent.max_history)
+            ],
+            call_id=self._identity.call_id,
+        )
+
+    def is_writing_here(self) -> bool:
+        """Whether the code that asks is the reply being written."""
+        return self._writer is not None and self._writer.is_current_task()
+
+    async def close(self) -> None:
+        """Give everything back that belongs to this call."""
+        if self._services.owns_stt:
+            await self._ears.close()
+        await self._services.close()
+
+
+class _HandlerReplies:
+    """Replies of the program's `on_message`."""
+
+    def __init__(
+        self, handler: Callback, control: CallControl, identity: Identity, call: Call
+    ) -> None:
+        self._handler = handler
+        self._control = control if takes_call_control(handler) else None
+        self._identity = identity
+        self._call = call
+
+    def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
+        """What the handler says to `text`."""
+        del turn_index
+        payload: dict[str, object] = {
+            "text": text,
+            "call_id": self._identity.call_id,
+            "caller": self._identity.caller,
+            "callee": self._identity.callee,
+            "history": self._call.session.history.to_dicts(),
+        }
+        return reply_of(self._handler, payload, self._control)

@@ -1,0 +1,65 @@
+"""The built-in voice detector, once for all calls: one batch of the network every 20 ms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from getpatter.runtime import clock
+from getpatter.runtime.wheel import PacingWheel
+from getpatter.types import Encoding, Instant
+from getpatter.vad.silero_batch import SileroBatch
+
+logger = logging.getLogger(__name__)
+
+EVERY: Final = 0.02
+
+Heard = Callable[[float], None]
+"""Takes the probability that the newest 32 ms of its call hold speech."""
+
+
+class SharedDetector:
+    """Hands each call's audio to the network, and each call its probabilities."""
+
+    def __init__(self, wheel: PacingWheel) -> None:
+        """Listen whenever a call is there; `wheel` says when."""
+        self._batch = SileroBatch()
+        self._wheel = wheel
+        self._listeners: dict[int, Heard] = {}
+        self.deadline: Instant | None = None
+
+    def add(self, encoding: Encoding, heard: Heard) -> int:
+        """Begin to listen to a call's 8 kHz audio. Returns its slot."""
+        slot = self._batch.add(encoding)
+        self._listeners[slot] = heard
+        if self.deadline is None:
+            self.deadline = Instant(clock.now() + EVERY)
+            self._wheel.watch(self)
+        return slot
+
+    def push(self, slot: int, data: bytes) -> None:
+        """More audio of that call, any length."""
+        self._batch.push(slot, data)
+
+    def remove(self, slot: int) -> None:
+        """The call is over. Idempotent."""
+        if self._listeners.pop(slot, None) is not None:
+            self._batch.remove(slot)
+        if not self._listeners:
+            self.deadline = None
+            self._wheel.forget(self)
+
+    def tick(self, now: Instant) -> None:
+        """Hear everything that has come since."""
+        due = self.deadline if self.deadline is not None else now
+        # A loop that was held catches up with one large batch instead of many small ones.
+        self.deadline = Instant(max(due + EVERY, now))
+        for verdict in self._batch.run():
+            heard = self._listeners.get(verdict.slot)
+            if heard is not None:
+                heard(verdict.probability)
+
+    def failed(self, error: Exception) -> None:
+        """The network itself failed: recognisers still hear, interruption by voice does not."""
+        logger.error("vad.batch_failed error=%s", type(error).__name__, exc_info=error)

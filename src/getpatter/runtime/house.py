@@ -1,0 +1,56 @@
+"""What all calls of one server share, and what the program asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from getpatter.carriers.base import StreamStarted
+from getpatter.observability.event_bus import EventBus
+from getpatter.runtime.call import Recorder
+from getpatter.runtime.detector import SharedDetector
+from getpatter.runtime.mouth import GreetingShelf
+from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.wheel import PacingWheel
+
+if TYPE_CHECKING:
+    from getpatter.net.http import HttpClient
+    from getpatter.runtime.line import Line
+
+Callback = Callable[..., object]
+
+
+class RecorderMaker(Protocol):
+    """Starts the flight recording of a call."""
+
+    def __call__(self, line: Line, started: StreamStarted) -> Recorder | None:
+        """A recorder for this call; `None`: it is not recorded."""
+        ...
+
+
+def no_recorder(line: Line, started: StreamStarted) -> Recorder | None:
+    """Keeps nothing."""
+    del line, started
+    return None
+
+
+@dataclass(slots=True)
+class House:
+    """Shared by every call of a server; holds nothing of any one of them."""
+
+    host: str
+    wheel: PacingWheel
+    detector: SharedDetector
+    http: HttpClient
+    nest: TaskNest
+    bus: EventBus
+    shelf: GreetingShelf = field(default_factory=GreetingShelf)
+    recorder: RecorderMaker = no_recorder
+    on_call_start: Callback | None = None
+    on_call_end: Callback | None = None
+    on_transcript: Callback | None = None
+    on_metrics: Callback | None = None
+    on_message: Callback | None = None
+    over: Callable[[Line], None] = lambda _: None
+    """Told when a call is done with, `on_call_end` included."""

@@ -1,0 +1,430 @@
+"""One call from the first ring to its last callback: who rang whom, what the program is told, what it costs.
+
+The order of a call's life:
+
+```
+ring        providers begin to connect                     (the carrier's webhook)
+answer      the stream was admitted, on_call_start runs     (at most 10 s)
+talk        core/session.py, by way of runtime/call.py
+finish      the stream is over: the carrier leg is checked and released
+farewell    on_call_end, once, with everything
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from getpatter.carriers.base import Carrier, MediaWire, RecordingFinished, StreamStarted
+from getpatter.core import messages as m
+from getpatter.core.session import APOLOGY
+from getpatter.core.ledger import latency_of, metrics_of, summarise
+from getpatter.core.variables import merge_variables, substitute
+from getpatter.errors import PatterError
+from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
+from getpatter.runtime import clock
+from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Call
+from getpatter.runtime.callbacks import CallbackFailed, Callbacks
+from getpatter.runtime.control import CallControl
+from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.desk import Desk
+from getpatter.runtime.house import House
+from getpatter.runtime.identity import (
+    Identity,
+    Orders,
+    changed,
+    changes_variables,
+    manners_of,
+    name_of_provider,
+)
+from getpatter.runtime.tasks import TaskNest
+
+if TYPE_CHECKING:
+    from getpatter.agent import Agent
+
+logger = logging.getLogger(__name__)
+
+RELEASE_WITHIN: Final = 5.0
+
+
+class Line:
+    """One call. Made at the first ring; `answer` when its stream is admitted; freed after `farewell`."""
+
+    def __init__(self, identity: Identity, carrier: Carrier, orders: Orders, house: House) -> None:
+        """Register a call and begin to warm its providers, where they belong to it alone."""
+        self.identity = identity
+        self.orders = orders
+        self.control = CallControl(
+            self,
+            call_id=identity.call_id,
+            caller=identity.caller,
+            callee=identity.callee,
+            telephony_provider=identity.carrier,
+        )
+        self.call: Call | None = None
+        self.status: str = "initiated"
+        self.reason: m.EndReason = "caller_hangup"
+        self.began_at = clock.now()
+        self.ended_at: float | None = None
+        self._carrier = carrier
+        self._house = house
+        self._nest = TaskNest(f"call {identity.call_id}", on_error=self._task_failed)
+        self._callback_nest = TaskNest(f"callbacks {identity.call_id}")
+        self._callbacks = Callbacks(
+            identity.call_id, self._callback_nest, on_error=self._callback_failed
+        )
+        self._records: list[m.TurnRecord] = []
+        self._turns: list[TurnMetrics] = []
+        self._media_over = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._quiet: dict[int, asyncio.Event] = {}
+        self._tickets = 0
+        self._is_released = False
+        self._was_transferred = False
+        self._wall_offset = clock.wall() - clock.now()
+        self._desk: Desk | None = None
+
+    # ------------------------------------------------------------------------------------- ringing
+
+    def prewarm(self) -> None:
+        """Connect the recogniser while the phone still rings. A failure only means a later connect."""
+        agent = self.orders.agent
+        if (
+            agent.stt is None
+            or not agent.prewarm
+            or not callable(getattr(agent.stt, "clone", None))
+        ):
+            return
+        self._desk = self._open_desk(agent)
+
+    def _open_desk(self, agent: Agent) -> Desk:
+        return Desk(
+            agent,
+            self.identity,
+            self._nest,
+            tell=self.tell,
+            on_message=self._house.on_message,
+            control=self.control,
+            shelf=self._house.shelf,
+            lost=self._provider_lost,
+            emit=self._emit,
+        )
+
+    def tell(self, event: m.AnyInput) -> None:
+        """Pass something on to the conversation, if there is one."""
+        if self.call is not None:
+            self.call.tell(event)
+
+    def _provider_lost(self, stage: str, error: Exception) -> None:
+        self._emit("error", {"stage": stage, "error": type(error).__name__})
+        if stage == "stt":
+            self.tell(m.SayAsked(self.orders.agent.llm_error_message or APOLOGY))
+            self.tell(m.CloseAsked("provider_error"))
+
+    # -------------------------------------------------------------------------------------- talking
+
+    def answer(self, socket: MediaSocket, wire: MediaWire, started: StreamStarted) -> Call:
+        """The stream was admitted: the conversation begins as soon as `on_call_start` has run."""
+        recorder = self._house.recorder(self, started)
+        orders = self.orders
+        self.call = Call(
+            socket=socket,
+            wire=wire,
+            started=started,
+            manners=manners_of(orders),
+            wheel=self._house.wheel,
+            nest=self._nest,
+            listener=self,
+            detector=None if orders.agent.vad is not None else self._house.detector,
+            recorder=recorder,
+        )
+        self.status = "in-progress"
+        self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")
+        return self.call
+
+    async def _live(self, call: Call) -> None:
+        try:
+            self._house.bus.emit("call_started", self.start_payload())
+            logger.info("call.started call=%s", self.identity)
+            changes = await self._callbacks.ask(
+                "on_call_start", self._house.on_call_start, self.start_payload()
+            )
+            if not call.is_over:
+                self._begin(call, changes or {})
+            await self._media_over.wait()
+        finally:
+            await self._wrap_up(call)
+
+    def _begin(self, call: Call, changes: Mapping[str, object]) -> None:
+        orders = changed(self.orders, changes)
+        agent = orders.agent
+        variables = merge_variables(
+            changes_variables(changes),
+            {**(agent.variables or {}), **orders.variables},
+            self.identity.custom_params,
+        )
+        agent = replace(agent, system_prompt=substitute(agent.system_prompt, variables))
+        self.orders = replace(orders, agent=agent, variables=variables)
+        if self._desk is None or self._desk.agent.stt is not agent.stt:
+            if self._desk is not None:
+                self._nest.spawn(self._desk.close(), name="close-unused")
+            self._desk = self._open_desk(agent)
+        desk = self._desk
+        call.equip(lambda stream: desk.equip(agent, call, stream))
+        call.tell(m.Opened(first_message=substitute(orders.first_message, variables)))
+
+    async def _wrap_up(self, call: Call) -> None:
+        """Everything after the media: each step is bounded, and none can keep the next from happening."""
+        self.ended_at = clock.wall()
+        self.status = "completed"
+        if self._desk is not None:
+            await self._desk.close()
+        await self._nest.close()
+        await self._release()
+        call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
+        payload = self.end_payload()
+        logger.info("call.ended call=%s reason=%s", self.identity, self.reason)
+        await self._callbacks.finish("on_call_end", self._house.on_call_end, payload)
+        await self._callback_nest.close()
+        self._house.bus.emit("call_ended", payload)
+        self._house.over(self)
+        self._settled.set()
+
+    async def _release(self) -> None:
+        """The carrier leg never outlives the conversation (CA-9)."""
+        if self._is_released or self._was_transferred:
+            return
+        self._is_released = True
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN):
+                if await self._house.http.run(self._carrier.is_alive(self.identity.call_id)):
+                    await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
+        except (PatterError, TimeoutError) as error:
+            logger.warning(
+                "call.release_failed call=%s error=%s", self.identity, type(error).__name__
+            )
+
+    async def abandon(self) -> None:
+        """The call ended, or was given up, before any media came: no callback fires (CB-5)."""
+        if self.call is not None or self._settled.is_set():
+            return
+        self._media_over.set()
+        if self._desk is not None:
+            await self._desk.close()
+        await self._nest.close()
+        await self._callback_nest.close()
+        self._house.over(self)
+        self._settled.set()
+
+    async def shut_down(self) -> None:
+        """The server stops: end the call at its carrier, then here."""
+        self.reason = "shutdown"
+        self._is_released = True
+        await self._end_leg()
+        if self.call is None:
+            await self.abandon()
+
+    async def settled(self) -> None:
+        """Wait until everything of this call is done, `on_call_end` included."""
+        await self._settled.wait()
+
+    # -------------------------------------------------------------------------- Listener of the call
+
+    def reported(self, command: m.AnyCommand) -> None:
+        """Tell the program what the session reports."""
+        match command:
+            case m.ReportLine():
+                self._said(command)
+            case m.ReportTurn(record=record):
+                self._turn_over(record)
+            case m.ReportPartial(text=text):
+                self._emit("transcript_partial", {"text": text})
+            case m.ReportInterruption(heard_text=heard, bargein_ms=ms):
+                self._emit("interruption", {"heard_text": heard, "bargein_ms": ms})
+            case m.SayQuiet(ticket=ticket):
+                self._quiet.pop(ticket, asyncio.Event()).set()
+            case _:
+                pass
+
+    def _said(self, line: m.ReportLine) -> None:
+        assert self.call is not None, "lines come from a running call"
+        payload: dict[str, object] = {
+            "role": line.role,
+            "text": line.text,
+            "call_id": self.identity.call_id,
+            "history": self.call.session.history.to_dicts(),
+            "turn_index": line.turn_index,
+            "interrupted": line.is_interrupted,
+        }
+        self._callbacks.tell("on_transcript", self._house.on_transcript, payload)
+        self._emit("transcript_final", payload)
+
+    def _turn_over(self, record: m.TurnRecord) -> None:
+        metrics = metrics_of(record, wall_offset=self._wall_offset)
+        self._records.append(record)
+        self._turns.append(metrics)
+        payload: dict[str, object] = {
+            "call_id": self.identity.call_id,
+            "turn": metrics,
+            "cost_so_far": CostBreakdown(),
+            "llm_ttft_ms": latency_of(record).llm_ttft_ms,
+        }
+        self._callbacks.tell("on_metrics", self._house.on_metrics, payload)
+        self._emit("metrics_collected", payload)
+
+    def _emit(self, event: str, payload: dict[str, object]) -> None:
+        self._house.bus.emit(
+            event, {"call_id": self.identity.call_id, "timestamp": clock.wall(), **payload}
+        )
+
+    def recording_finished(self, event: RecordingFinished) -> None:
+        """The carrier has a recording of this call."""
+        self._emit(
+            "recording_ready",
+            {
+                "recording_id": event.recording_id,
+                "url": event.url,
+                "duration_seconds": event.duration_seconds,
+                "channels": event.channels,
+                "format": event.format,
+            },
+        )
+
+    def hang_up_now(self, reason: m.EndReason) -> None:
+        """End the call by the carrier's API, now."""
+        self.reason = reason
+        self._is_released = True
+        self._house.nest.spawn(self._end_leg(), name=f"hang-up {self.identity.call_id}")
+
+    async def _end_leg(self) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN):
+                await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
+        except (PatterError, TimeoutError) as error:
+            logger.error(
+                "call.hang_up_failed call=%s error=%s", self.identity, type(error).__name__
+            )
+        if self.call is not None:
+            # The carrier's `stop` usually came first; a carrier that did not listen loses its stream.
+            self.call.tell(m.StreamEnded(self.reason))
+
+    def finished(self, reason: m.EndReason) -> None:
+        """The media part is over."""
+        self.reason = reason
+        for waiting in self._quiet.values():
+            waiting.set()
+        self._media_over.set()
+
+    # --------------------------------------------------------------------- ControlledLine of the user
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the media part has ended."""
+        return self._media_over.is_set()
+
+    async def hang_up(self) -> None:
+        """End the call once the words already queued were heard."""
+        if self.call is None:
+            return
+        self.call.tell(m.CloseAsked())
+        if self._desk is None or not self._desk.is_writing_here():
+            await self._media_over.wait()
+
+    async def transfer(
+        self, number: str, *, mode: str, summary: str, allow_any: bool
+    ) -> dict[str, object]:
+        """Hand the caller to somebody else."""
+        del summary, allow_any
+        await self._words_heard()
+        if self.is_over:
+            return {"error": "call ended", "status": "failed"}
+        try:
+            await self._house.http.run(
+                self._carrier.transfer(
+                    self.identity.call_id,
+                    number,
+                    host=self._house.host,
+                    from_number=self.identity.callee,
+                )
+            )
+        except PatterError as error:
+            return {"error": str(error), "status": "failed"}
+        self._was_transferred = True
+        if self.call is not None:
+            self.call.tell(m.StreamEnded("transferred"))
+        return {"status": "transferring", "mode": mode, "to": number}
+
+    async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
+        """Play keys to the other side."""
+        raise NotImplementedError
+
+    async def _words_heard(self) -> None:
+        if self.call is None or self.call.is_over:
+            return
+        self._tickets += 1
+        waiting = self._quiet[self._tickets] = asyncio.Event()
+        self.call.tell(m.QuietAwaited(self._tickets))
+        await waiting.wait()
+
+    # ------------------------------------------------------------------------------------- payloads
+
+    def start_payload(self) -> dict[str, object]:
+        """What `on_call_start` gets."""
+        identity = self.identity
+        return {
+            "call_id": identity.call_id,
+            "caller": identity.caller,
+            "callee": identity.callee,
+            "direction": identity.direction,
+            "custom_params": dict(identity.custom_params),
+            "telephony_provider": identity.carrier,
+        }
+
+    def end_payload(self) -> dict[str, object]:
+        """What `on_call_end` gets."""
+        history = self.call.session.history.to_dicts() if self.call is not None else []
+        return {
+            **self.start_payload(),
+            "transcript": [{"role": line["role"], "text": line["text"]} for line in history],
+            "ended_at": self.ended_at,
+            "metrics": self.metrics(),
+            "history": history,
+            "conversation_history": history,
+            "reason": self.reason,
+        }
+
+    def metrics(self) -> CallMetrics:
+        """Latency of the call so far."""
+        agent = self.orders.agent
+        latency = summarise(self._records)
+        return CallMetrics(
+            call_id=self.identity.call_id,
+            duration_seconds=clock.now() - self.began_at,
+            turns=tuple(self._turns),
+            cost=CostBreakdown(),
+            latency_avg=latency.average,
+            latency_p50=latency.p50,
+            latency_p90=latency.p90,
+            latency_p95=latency.p95,
+            latency_p99=latency.p99,
+            provider_mode="pipeline",
+            stt_provider=name_of_provider(agent.stt),
+            tts_provider=name_of_provider(agent.tts),
+            llm_provider=name_of_provider(agent.llm),
+            telephony_provider=self.identity.carrier,
+        )
+
+    def _callback_failed(self, failure: CallbackFailed) -> None:
+        self._emit(
+            "callback_error",
+            {"callback": failure.callback, "error": type(failure.error).__name__},
+        )
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        logger.error(
+            "call.task_failed task=%s error=%s", name, type(error).__name__, exc_info=error
+        )

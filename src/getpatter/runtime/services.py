@@ -1,0 +1,139 @@
+"""The services of one call, made from an agent: its own recogniser, voice, model and detector."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from getpatter.llm.base import LLMProvider, as_chunk
+from getpatter.runtime.ears import AudioStage, VoiceDetector
+from getpatter.runtime.wording import guarded, settle
+from getpatter.stt.base import STTProvider
+from getpatter.tts.base import TTSProvider
+
+if TYPE_CHECKING:
+    from getpatter.agent import Agent, HookContext
+
+logger = logging.getLogger(__name__)
+
+CLOSE_WITHIN: Final = 2.0
+PHONE_PREAMBLE: Final = (
+    "You are speaking with somebody on the telephone. Answer in one or two short spoken sentences, without "
+    "lists, markdown or emoji. Ask one question at a time."
+)
+_T = TypeVar("_T")
+
+
+def of_its_own(provider: _T) -> tuple[_T, bool]:
+    """A provider for one call, and whether it belongs to that call alone (it has `clone()`)."""
+    clone = getattr(provider, "clone", None)
+    return (cast("_T", clone()), True) if callable(clone) else (provider, False)
+
+
+@dataclass(slots=True)
+class Services:
+    """What one call speaks and hears with. Closing them leaves the agent's own objects alone."""
+
+    stt: STTProvider
+    tts: TTSProvider
+    llm: LLMProvider | None
+    vad: VoiceDetector | None
+    owns_stt: bool
+    owns_tts: bool
+
+    async def close(self) -> None:
+        """Close what belongs to this call. A shared object of the user's is closed at `disconnect()`."""
+        if self.owns_tts:
+            try:
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await self.tts.close()
+            except Exception as error:  # noqa: BLE001 - closing must not keep a finished call alive
+                logger.warning("tts.close_failed error=%s", type(error).__name__)
+
+
+def open_services(agent: Agent) -> Services:
+    """Services for one call. Nothing is connected yet."""
+    assert agent.stt is not None, "agent() has checked that a pipeline has ears"
+    assert agent.tts is not None, "agent() has checked that a pipeline has a voice"
+    stt, owns_stt = of_its_own(cast("STTProvider", agent.stt))
+    tts, owns_tts = of_its_own(cast("TTSProvider", agent.tts))
+    vad = of_its_own(agent.vad)[0] if agent.vad is not None else None
+    return Services(
+        stt=stt,
+        tts=tts,
+        llm=cast("LLMProvider | None", agent.llm),
+        vad=cast("VoiceDetector | None", vad),
+        owns_stt=owns_stt,
+        owns_tts=owns_tts,
+    )
+
+
+def audio_stages(agent: Agent, context: Callable[[], HookContext]) -> tuple[AudioStage, ...]:
+    """Filters on the caller's audio: `audio_filter`, then `before_send_to_stt`."""
+    stages: list[AudioStage] = []
+    if agent.audio_filter is not None:
+        chosen = of_its_own(agent.audio_filter)[0]
+
+        async def clean(pcm: bytes) -> bytes | None:
+            process: Callable[[bytes, int], object] = chosen.process
+            return _audio(await guarded("audio_filter", process, pcm, 16000, unchanged=pcm))
+
+        stages.append(clean)
+    hook = getattr(agent.hooks, "before_send_to_stt", None)
+    if hook is not None:
+
+        async def before(pcm: bytes) -> bytes | None:
+            return _audio(await guarded("before_send_to_stt", hook, pcm, context(), unchanged=pcm))
+
+        stages.append(before)
+    return tuple(stages)
+
+
+def _audio(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) else None
+
+
+class ModelReplies:
+    """Replies of a language model, without tools."""
+
+    def __init__(
+        self,
+        llm: LLMProvider,
+        *,
+        system_prompt: str,
+        history: Callable[[], Sequence[Mapping[str, object]]],
+        call_id: str,
+    ) -> None:
+        """Answer with `llm`. `history` gives the conversation so far, in chat form, the newest turn last."""
+        self._llm = llm
+        self._system_prompt = system_prompt
+        self._history = history
+        self._extra = _accepted(llm.stream, {"call_id": call_id})
+
+    async def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
+        """The model's words as they come."""
+        del text, turn_index
+        messages = [{"role": "system", "content": self._system_prompt}, *self._history()]
+        stream = self._llm.stream(messages, None, **self._extra)
+        if inspect.isawaitable(stream):
+            stream = await cast("Awaitable[Any]", stream)
+        try:
+            async for raw in stream:
+                chunk = as_chunk(raw)
+                if chunk is not None and chunk.type == "text" and chunk.content:
+                    yield chunk.content
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await settle(close())
+
+
+def _accepted(function: Callable[..., object], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `keywords` that the function takes; a provider without them works too (CV-40)."""
+    parameters = inspect.signature(function).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {name: value for name, value in keywords.items() if takes_any or name in parameters}

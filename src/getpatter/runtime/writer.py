@@ -1,0 +1,76 @@
+"""Who writes the replies of a call: the program's `on_message`, or a language model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+from getpatter.core import messages as m
+
+logger = logging.getLogger(__name__)
+
+HANDLER_LIMIT: Final = 30.0
+"""Seconds until the first words of a reply, or until the next of them (CB-14)."""
+
+
+class ReplySource(Protocol):
+    """Writes replies. One object per call."""
+
+    def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
+        """The answer to `text`, piece by piece. Closing the iterator stops the writing."""
+        ...
+
+
+class Writer:
+    """Runs one reply of a call at a time and reports its text to the session."""
+
+    def __init__(
+        self,
+        source: ReplySource,
+        *,
+        report: Callable[[m.AnyInput], None],
+        spawn: Callable[..., asyncio.Task[None]],
+        limit: float = HANDLER_LIMIT,
+    ) -> None:
+        """Write with `source`."""
+        self._source = source
+        self._report = report
+        self._spawn = spawn
+        self._limit = limit
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, command: m.StartReply) -> None:
+        """Begin a reply; the one before, if any, is stopped."""
+        self.cancel()
+        self._task = self._spawn(self._write(command), name=f"reply-{command.reply}")
+
+    def cancel(self) -> None:
+        """Stop writing."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def is_current_task(self) -> bool:
+        """Whether the code that asks is part of the reply being written."""
+        return self._task is not None and asyncio.current_task() is self._task
+
+    async def _write(self, command: m.StartReply) -> None:
+        try:
+            pieces = aiter(self._source.reply(command.text, command.turn_index))
+            try:
+                while True:
+                    async with asyncio.timeout(self._limit):
+                        text = await anext(pieces)
+                    if text:
+                        self._report(m.ReplyText(command.reply, text))
+            except StopAsyncIteration:
+                self._report(m.ReplyWritten(command.reply))
+            finally:
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+        except Exception as error:  # noqa: BLE001 - the top of this task: user code and vendors
+            logger.error("reply.failed error=%s", type(error).__name__, exc_info=error)
+            self._report(m.ReplyFailed(command.reply, type(error).__name__))
