@@ -140,4 +140,4 @@ def test_public_helpers_are_importable_from_the_package() -> None:
         assert callable(getattr(getpatter.audio, name))
     assert dir(getpatter.audio) == sorted(getpatter.audio.__all__)
     with pytest.raises(AttributeError, match="louder"):
-        _ = getpatter.audio.louder  # type: ignore[attr-defined]
+        _ = getpatter.audio.louder
