@@ -12,11 +12,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 
 from getpatter.net.messages import WebhookReply, WebhookRequest
 from getpatter.server.gate import NOT_FOUND, STOPPING, Clocks, MediaGate, ServerSettings, headers_of
@@ -26,7 +26,7 @@ from getpatter.server.plain import carry, refuse
 from getpatter.server.webhooks import Webhooks, problem
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from getpatter.carriers.base import Carrier
     from getpatter.runtime.media import Switchboard
@@ -42,9 +42,7 @@ _TOO_SLOW: Final = problem(408, "Request body too slow")
 class PhoneApp:
     """An ASGI application. Make one with `create_app`."""
 
-    def __init__(
-        self, gate: MediaGate, inner: Starlette, *, new_error_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, gate: MediaGate, inner: ASGIApp, *, new_error_id: Callable[[], str]) -> None:
         self.gate = gate
         """Lets media sockets in. A server that has a faster way to carry them uses it directly."""
         self._inner = inner
@@ -79,7 +77,8 @@ class PhoneApp:
             await _response(STOPPING)(scope, receive, send_guarded)
             return
         try:
-            await self._inner(scope, receive, send_guarded)
+            # Routes raise their 404 and 405, for us to word, only for something they take for an app.
+            await self._inner({**scope, "app": self}, receive, send_guarded)
         except Exception:
             error_id = self._new_error_id()
             logger.exception("server.failed id=%s", error_id)
@@ -107,7 +106,7 @@ def create_app(
     carriers: Mapping[str, Carrier],
     *,
     settings: ServerSettings,
-    clocks: Clocks,
+    clocks: Clocks | None = None,
     absent: Mapping[str, frozenset[str]] | None = None,
     routes: Sequence[BaseRoute] = (),
 ) -> PhoneApp:
@@ -118,9 +117,9 @@ def create_app(
     """
     known_absent = absent or {}
     gate = MediaGate(switchboard, carriers, settings=settings, clocks=clocks, absent=known_absent)
-    webhooks = Webhooks(switchboard, carriers, settings=settings, clocks=clocks)
+    webhooks = Webhooks(switchboard, carriers, settings=settings, clocks=gate.clocks)
     kinds = {**known_absent, **{name: one.webhook_kinds for name, one in carriers.items()}}
-    inner = Starlette(
+    router = Router(
         routes=[
             health_route(lambda: gate.is_stopping),
             *(
@@ -135,9 +134,9 @@ def create_app(
             Route("/ws/{rest:path}", _plain_get(gate)),
             *routes,
         ],
-        exception_handlers={HTTPException: _http_error},
+        redirect_slashes=False,
     )
-    inner.router.redirect_slashes = False
+    inner = ExceptionMiddleware(router, handlers={HTTPException: _http_error})
     return PhoneApp(gate, inner, new_error_id=lambda: secrets.token_hex(8))
 
 

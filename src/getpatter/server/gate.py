@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 
 from getpatter.carriers.base import Carrier, Verdict
 from getpatter.net.messages import WebhookRequest
+from getpatter.runtime import clock
 from getpatter.runtime.media import Switchboard
 from getpatter.server.limits import Place, Refusal, SocketCensus, SocketLimits, TrustedProxies
 from getpatter.types import Instant
@@ -49,9 +50,9 @@ class ServerSettings:
 class Clocks:
     """The two readers of time that the server is given."""
 
-    now: Callable[[], Instant]
+    now: Callable[[], Instant] = clock.now
     """Monotonic."""
-    unix: Callable[[], float]
+    unix: Callable[[], float] = clock.wall
     """Wall clock, for the age of signatures."""
 
 
@@ -86,13 +87,13 @@ class MediaGate:
         carriers: Mapping[str, Carrier],
         *,
         settings: ServerSettings,
-        clocks: Clocks,
+        clocks: Clocks | None = None,
         absent: Iterable[str] = (),
     ) -> None:
         """`carriers` by name, the first one serving `/ws/stream/`; `absent`: known, but not configured."""
         self.switchboard = switchboard
         self.settings = settings
-        self.clocks = clocks
+        self.clocks = clocks or Clocks()
         self.census = SocketCensus(settings.sockets)
         self._carriers = dict(carriers)
         self._names = {*carriers, *absent}

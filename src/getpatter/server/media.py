@@ -157,32 +157,37 @@ class Visit:
                 token=token,
                 socket=self._outlet,
             )
-            if listener is None:
-                self._turn_away(Refused("token"))
-            else:
-                self._hand_over(listener)
         except Exception:
             logger.exception("media.admission_failed carrier=%s", entry.carrier.name)
             self._outlet.release()
             self._outlet.close(_INTERNAL_ERROR, "")
+            return
+        if listener is None:
+            self._turn_away(Refused("token"))
+            return
+        try:
+            self._hand_over(listener)
+        except Exception:  # noqa: BLE001 - the top of this task
+            self.failed()
 
     def _hand_over(self, listener: MediaListener) -> None:
         self._alarm.cancel()
         self._entry.place.prove()
-        for item in self._held:
-            match item:
-                case bytes():
-                    listener.received(item)
-                case reason:
-                    listener.dropped(reason)
-        self._held.clear()
-        if self._closed_with is not None:
-            listener.closed(self._closed_with)
-            return
         self._listener = listener
         self.deliver = listener.received
         self._outlet.admitted()
         self._outlet.release()
+        held, self._held = self._held, []
+        try:
+            for item in held:
+                match item:
+                    case bytes():
+                        listener.received(item)
+                    case reason:
+                        listener.dropped(reason)
+        finally:
+            if self._closed_with is not None:
+                listener.closed(self._closed_with)
 
 
 def _ignore(_frame: bytes) -> None:
