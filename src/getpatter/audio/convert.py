@@ -56,7 +56,7 @@ def converter(src: AudioFormat, dst: AudioFormat) -> Converter:
 
 _TRANSLATION: Final = 0.1
 _CODEC: Final = 1.2
-_RESAMPLING: Final = 8.0
+_RESAMPLING: Final = 6.5
 _LOST_KHZ: Final = 5.0
 """Weight of a kilohertz of sound thrown away: more than any two roads differ in time."""
 
