@@ -35,8 +35,20 @@ SOCKETS_CLOSED: Final = frozenset({"unit", "contract", "properties", "sim"})
 LIMIT_S: Final = {"unit": 1, "contract": 1, "sim": 1, "properties": 10, "soak": 3600, "fuzz": 3600}
 """Seconds a test may take. A property is 200 examples of a test, hence its ten."""
 
-SLOWNESS: Final = float(os.environ.get("GETPATTER_TEST_SLOWNESS", "1"))
-"""Multiplies the limits, for a machine that is busy or under a tracer."""
+
+def _slowness() -> float:
+    """What the limits are multiplied by: a busy machine, or a tracer, is not a slow test."""
+    chosen = os.environ.get("GETPATTER_TEST_SLOWNESS")
+    if chosen:
+        return float(chosen)
+    try:
+        waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows, and containers without /proc
+        return 2.0
+    return min(max(1.0, 2 * waiting), 10.0)
+
+
+SLOWNESS: Final = _slowness()
 
 # Derandomised: a change fails or passes, and does so again. The night is for finding new examples.
 _SLOW_IS_NO_BUG: Final = [HealthCheck.too_slow]

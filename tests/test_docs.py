@@ -5,7 +5,6 @@ How a block is tested stands in the line above it; see `tests.seeds_support.extr
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Final
@@ -56,14 +55,8 @@ def test_block_runs(group: list[Block], tmp_path: Path) -> None:
         for block in group:
             if block.directive == "scenario":
                 scenarios.SCENARIOS_OF_DOCS[block.argument](block, stage)
-            elif "asyncio.run(" in block.source:
-                stage.run(block)
             else:
-                asyncio.run(_played(stage, block))
-
-
-async def _played(stage: Stage, block: Block) -> None:
-    await stage.play(block)
+                stage.run(block)
 
 
 def test_blocks_say_rightly_how_they_are_tested() -> None:

@@ -64,7 +64,6 @@ NOT_YET: Final[dict[str, Missing]] = {
     "disconnect": Missing("no scenario: needs Patter.serve and the simulated carrier", KeyError),
     "complete": Missing("no scenario: needs the OpenAI Realtime engine", KeyError),
     "twilio": Missing("there is no Patter yet", ImportError),
-    "twilio-namespaced": Missing("there is no Twilio carrier yet", ImportError),
     "telnyx": Missing("there is no Telnyx carrier yet", ImportError),
     "telnyx-namespaced": Missing("there is no Telnyx carrier yet", ImportError),
 }

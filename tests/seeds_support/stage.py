@@ -74,15 +74,17 @@ class Stage(AbstractContextManager["Stage"]):
         return code
 
     def run(self, example: Example) -> dict[str, object]:
-        """Run an example that is a program, or that waits for nothing. Returns its names."""
+        """Run an example from outside any loop; one with `await` at its top gets a loop. Returns its names."""
         self.names.setdefault("__name__", "__main__")
         code = self._code(example)
-        assert not code.co_flags & inspect.CO_COROUTINE, f"{example.name} awaits: use `play`"
-        exec(code, self.names)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(self.play(example))
+        else:
+            exec(code, self.names)
         return self.names
 
     async def play(self, example: Example) -> dict[str, object]:
-        """Run an example with `await` at its top, on the running loop. Returns its names."""
+        """Run an example on the loop that runs already. Returns its names."""
         self.names.setdefault("__name__", "__main__")
         result: object = eval(self._code(example), self.names)
         if inspect.iscoroutine(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -69,9 +70,14 @@ def _run(project: Path, files: dict[str, str]) -> str:
         file.write_text(source)
     shutil.copy(TESTS / "conftest.py", project / "tests")
     (project / "pytest.ini").write_text(SETTINGS)
-    command = [sys.executable, "-m", "pytest", "tests"]
     run = subprocess.run(
-        command, cwd=project, capture_output=True, check=False, text=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "pytest", "tests"],
+        cwd=project,
+        env=os.environ | {"GETPATTER_TEST_SLOWNESS": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     return run.stdout + run.stderr
 
