@@ -1,0 +1,290 @@
+"""The grouped settings of an agent: hooks, skills, and what tunes single stages of a call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+from getpatter.errors import PatterDeprecationWarning
+from getpatter.tools import TOOL_NAME, Reassurance, Tool, tool_from
+
+Hook: TypeAlias = Callable[..., object]
+AfterLLM: TypeAlias = Mapping[str, Hook] | object
+AfterLLMStage: TypeAlias = Literal["on_chunk", "on_sentence", "on_response"]
+
+_AFTER_LLM_STAGES: Final = ("on_chunk", "on_sentence", "on_response")
+
+
+class AudioFilter(Protocol):
+    """Cleans the caller's audio. One object serves all calls; `clone()`, where it has one, gives each its own."""
+
+    def process(self, pcm: bytes, sample_rate: int) -> Awaitable[bytes]:
+        """The same stretch of PCM16, cleaned."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------- hooks
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class PipelineHooks:
+    """Functions between the stages of a pipeline, sync or async; an exception lets the value pass unchanged.
+
+    Each may also be given by its second name: `before_stt`, `after_stt`, `before_tts`, `after_tts`.
+
+    Raises:
+        TypeError: A hook is not a function, or is given by both of its names.
+        ValueError: `after_llm` is a dict with an unknown key.
+    """
+
+    before_send_to_stt: Hook | None
+    """`(pcm, ctx)`: the caller's audio; `None` drops it."""
+    after_transcribe: Hook | None
+    """`(text, ctx)`: a final transcript; `None` or an empty text drops the turn."""
+    before_llm: Hook | None
+    """`(messages, ctx)`: `None` keeps them."""
+    after_llm: AfterLLM | None
+    """A dict or object with any of `on_chunk(chunk)`, `on_sentence(sentence, ctx)`, `on_response(text, ctx)`."""
+    before_synthesize: Hook | None
+    """`(text, ctx)`: `None` skips the sentence."""
+    after_synthesize: Hook | None
+    """`(pcm, text, ctx)`: `None` drops the chunk."""
+
+    def __init__(  # noqa: PLR0913 - six hooks, four of which have two names
+        self,
+        before_send_to_stt: Hook | None = None,
+        after_transcribe: Hook | None = None,
+        before_llm: Hook | None = None,
+        after_llm: AfterLLM | None = None,
+        before_synthesize: Hook | None = None,
+        after_synthesize: Hook | None = None,
+        *,
+        before_stt: Hook | None = None,
+        after_stt: Hook | None = None,
+        before_tts: Hook | None = None,
+        after_tts: Hook | None = None,
+    ) -> None:
+        chosen = {
+            "before_send_to_stt": _one(
+                "before_send_to_stt", before_send_to_stt, "before_stt", before_stt
+            ),
+            "after_transcribe": _one("after_transcribe", after_transcribe, "after_stt", after_stt),
+            "before_llm": before_llm,
+            "before_synthesize": _one(
+                "before_synthesize", before_synthesize, "before_tts", before_tts
+            ),
+            "after_synthesize": _one("after_synthesize", after_synthesize, "after_tts", after_tts),
+        }
+        for name, hook in chosen.items():
+            if hook is not None and not callable(hook):
+                raise TypeError(
+                    f"PipelineHooks: {name} must be a function, not {type(hook).__name__}"
+                )
+            object.__setattr__(self, name, hook)
+        object.__setattr__(self, "after_llm", _checked_after_llm(after_llm))
+
+    @property
+    def before_stt(self) -> Hook | None:
+        """Other name of `before_send_to_stt`."""
+        return self.before_send_to_stt
+
+    @property
+    def after_stt(self) -> Hook | None:
+        """Other name of `after_transcribe`."""
+        return self.after_transcribe
+
+    @property
+    def before_tts(self) -> Hook | None:
+        """Other name of `before_synthesize`."""
+        return self.before_synthesize
+
+    @property
+    def after_tts(self) -> Hook | None:
+        """Other name of `after_synthesize`."""
+        return self.after_synthesize
+
+    def after_llm_stage(self, stage: AfterLLMStage) -> Hook | None:
+        """The function of `after_llm` for a stage, in whichever form it was given."""
+        if isinstance(self.after_llm, Mapping):
+            found: object = self.after_llm.get(stage)
+        else:
+            found = getattr(self.after_llm, stage, None)
+        return found if callable(found) else None
+
+
+def _one(name: str, hook: Hook | None, other_name: str, other: Hook | None) -> Hook | None:
+    if hook is not None and other is not None:
+        raise TypeError(
+            f"PipelineHooks: {name} and {other_name} are the same hook; give one of them"
+        )
+    return hook if hook is not None else other
+
+
+def _checked_after_llm(value: AfterLLM | None) -> AfterLLM | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if unknown := sorted(map(str, set(value) - set(_AFTER_LLM_STAGES))):
+            raise ValueError(f"PipelineHooks: after_llm knows {_AFTER_LLM_STAGES}, not {unknown}")
+        for stage, hook in value.items():
+            if hook is not None and not callable(hook):
+                raise TypeError(
+                    f"PipelineHooks: after_llm[{stage!r}] must be a function, not {type(hook).__name__}"
+                )
+        return dict(value)
+    if any(callable(getattr(value, stage, None)) for stage in _AFTER_LLM_STAGES):
+        return value
+    if callable(value):
+        warnings.warn(
+            "PipelineHooks(after_llm=function) is the older spelling of "
+            "PipelineHooks(after_llm={'on_response': function})",
+            PatterDeprecationWarning,
+            stacklevel=3,
+        )
+        return {"on_response": value}
+    raise TypeError(
+        f"PipelineHooks: after_llm must have one of {_AFTER_LLM_STAGES}; a {type(value).__name__} has none"
+    )
+
+
+# ------------------------------------------------------------------------------------ skills, consult
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Instructions and tools that the model takes up when it needs them, with the tool `use_skill`."""
+
+    name: str
+    description: str
+    """Tells the model when to use it."""
+    instructions: str
+    """Added to the prompt when it is used."""
+    tools: tuple[Tool, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in ("name", "description", "instructions"):
+            if not isinstance(getattr(self, each), str):
+                raise TypeError(f"Skill {self.name!r}: {each} must be a text")
+        if not TOOL_NAME.fullmatch(self.name):
+            raise ValueError(
+                f"Skill name {self.name!r} is not valid: use letters, digits, '_' or '-'"
+            )
+        if isinstance(self.tools, str | Mapping) or not isinstance(self.tools, Iterable):
+            raise TypeError(
+                f"Skill {self.name!r}: tools must be a list, not {type(self.tools).__name__}"
+            )
+        object.__setattr__(self, "tools", tuple(map(tool_from, self.tools)))
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultConfig:
+    """Another agent that the model may ask, reached by exactly one of `url` and `openai_compatible`."""
+
+    url: str | None = None
+    openai_compatible: Mapping[str, object] | None = field(default=None, hash=False, repr=False)
+    """`{"base_url", "model", "api_key"}` of a chat completions service."""
+    headers: Mapping[str, str] | None = field(default=None, hash=False, repr=False)
+    timeout_s: float = 30.0
+    tool_name: str = "consult_agent"
+    description: str = "Ask a specialist for help with what you cannot answer yourself."
+    reassurance: Reassurance | None = field(default=None, hash=False)
+    allow_loopback: bool = False
+    """Let `url` name this machine, for development."""
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.openai_compatible is None):
+            raise ValueError("ConsultConfig needs exactly one of url and openai_compatible")
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError("ConsultConfig: url must look like https://example.com/consult")
+        if not TOOL_NAME.fullmatch(self.tool_name):
+            raise ValueError(f"ConsultConfig: tool_name {self.tool_name!r} is no tool name")
+        _in_range("ConsultConfig", "timeout_s", self.timeout_s, 0.1, 300)
+        for name in ("openai_compatible", "headers"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else dict(value))
+
+
+# -------------------------------------------------------------------------------------- single stages
+
+
+@dataclass(frozen=True, slots=True)
+class AgcConfig:
+    """Automatic gain of the caller's audio."""
+
+    target_dbfs: float = -20.0
+    """Level of speech that is aimed at, relative to full scale."""
+    max_gain_db: float = 18.0
+    """Never amplify by more, so that line noise stays noise."""
+    attack_ms: float = 10.0
+    """How fast the gain falls when the caller gets louder."""
+    release_ms: float = 300.0
+    """How fast it rises again."""
+
+    def __post_init__(self) -> None:
+        _in_range("AgcConfig", "target_dbfs", self.target_dbfs, -60, 0)
+        _in_range("AgcConfig", "max_gain_db", self.max_gain_db, 0, 60)
+        _in_range("AgcConfig", "attack_ms", self.attack_ms, 0.1, 10_000)
+        _in_range("AgcConfig", "release_ms", self.release_ms, 0.1, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionConfig:
+    """When a long conversation is summarised for the model, and how much of it stays word for word."""
+
+    trigger_tokens: int = 6000
+    """Summarise when the conversation is estimated to be longer."""
+    keep_last_messages: int = 12
+    """The newest messages stay as they are."""
+    instructions: str = "Summarise the conversation so far: facts, decisions, open questions."
+
+    def __post_init__(self) -> None:
+        _in_range("CompactionConfig", "trigger_tokens", self.trigger_tokens, 1, 10_000_000)
+        _in_range("CompactionConfig", "keep_last_messages", self.keep_last_messages, 0, 100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeTurnDetection:
+    """How a speech-to-speech engine decides that the caller has finished."""
+
+    type: Literal["server_vad", "semantic_vad"] = "server_vad"
+    threshold: float = 0.5
+    """`server_vad`: loudness of speech, 0 to 1."""
+    prefix_padding_ms: int = 300
+    """`server_vad`: audio kept from before the speech."""
+    silence_duration_ms: int = 300
+    """`server_vad`: silence that ends a turn."""
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    """`semantic_vad`: how soon it answers."""
+
+    def __post_init__(self) -> None:
+        if self.type not in {"server_vad", "semantic_vad"}:
+            raise ValueError(f"RealtimeTurnDetection: type {self.type!r} is no detector")
+        if self.eagerness not in {None, "low", "medium", "high", "auto"}:
+            raise ValueError(f"RealtimeTurnDetection: eagerness {self.eagerness!r} is not known")
+        _in_range("RealtimeTurnDetection", "threshold", self.threshold, 0, 1)
+        _in_range("RealtimeTurnDetection", "prefix_padding_ms", self.prefix_padding_ms, 0, 10_000)
+        _in_range(
+            "RealtimeTurnDetection", "silence_duration_ms", self.silence_duration_ms, 0, 10_000
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """Which call a model is asked for; what `session_key_factory` of a provider is given."""
+
+    call_id: str = ""
+    caller: str = ""
+    callee: str = ""
+    direction: str = ""
+
+
+def _in_range(owner: str, name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{owner}: {name} must be a number, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{owner}: {name} is {value}; it must be {low:g} to {high:g}")
