@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --quiet
 FAST := $(wildcard tests/unit tests/contract tests/properties tests/sim)
 SLOW := $(wildcard tests/e2e tests/test_examples.py tests/test_docs.py tests/test_seeds.py)
 BROWSER := $(wildcard tests/browser)
-BENCHES := $(sort $(wildcard benchmarks/bench_*.py))
+BENCHES := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .PHONY: demo test check bench cover fmt fast lock clean setup
 

@@ -28,13 +28,51 @@ if TYPE_CHECKING:
     from getpatter.errors import RateLimitError as RateLimitError
     from getpatter.errors import ToolSchemaError as ToolSchemaError
     from getpatter.errors import WireError as WireError
+    from getpatter.llm.base import LLMProvider as LLMProvider
+    from getpatter.models import CallEvent as CallEvent
+    from getpatter.models import CallMetrics as CallMetrics
+    from getpatter.models import CallResult as CallResult
+    from getpatter.models import ChatContext as ChatContext
+    from getpatter.models import ChatMessage as ChatMessage
+    from getpatter.models import CostBreakdown as CostBreakdown
+    from getpatter.models import HookContext as HookContext
+    from getpatter.models import IncomingMessage as IncomingMessage
+    from getpatter.models import LatencyBreakdown as LatencyBreakdown
+    from getpatter.models import MachineDetectionResult as MachineDetectionResult
+    from getpatter.models import STTConfig as STTConfig
+    from getpatter.models import Transcript as Transcript
+    from getpatter.models import TTSConfig as TTSConfig
+    from getpatter.models import TurnMetrics as TurnMetrics
+    from getpatter.stt.base import STTProvider as STTProvider
+    from getpatter.stt.local import LocalSTT as LocalSTT
+    from getpatter.tools import Guardrail as Guardrail
+    from getpatter.tools import Tool as Tool
+    from getpatter.tools import define_tool as define_tool
+    from getpatter.tools import guardrail as guardrail
+    from getpatter.tools import tool as tool
+    from getpatter.tts.base import TTSProvider as TTSProvider
+    from getpatter.tts.local import LocalTTS as LocalTTS
 
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
 _EXPORTS: Final[dict[str, str]] = {
     "AllProvidersFailedError": "errors",
     "AuthenticationError": "errors",
     "CallEndedError": "errors",
+    "CallEvent": "models",
+    "CallMetrics": "models",
+    "CallResult": "models",
+    "ChatContext": "models",
+    "ChatMessage": "models",
+    "CostBreakdown": "models",
     "ErrorCode": "errors",
+    "Guardrail": "tools",
+    "HookContext": "models",
+    "IncomingMessage": "models",
+    "LLMProvider": "llm.base",
+    "LatencyBreakdown": "models",
+    "LocalSTT": "stt.local",
+    "LocalTTS": "tts.local",
+    "MachineDetectionResult": "models",
     "PartialStreamError": "errors",
     "PatterConfigError": "errors",
     "PatterConnectionError": "errors",
@@ -42,8 +80,18 @@ _EXPORTS: Final[dict[str, str]] = {
     "PatterError": "errors",
     "ProvisionError": "errors",
     "RateLimitError": "errors",
+    "STTConfig": "models",
+    "STTProvider": "stt.base",
+    "TTSConfig": "models",
+    "TTSProvider": "tts.base",
+    "Tool": "tools",
     "ToolSchemaError": "errors",
+    "Transcript": "models",
+    "TurnMetrics": "models",
     "WireError": "errors",
+    "define_tool": "tools",
+    "guardrail": "tools",
+    "tool": "tools",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] - strings, all of them
