@@ -6,6 +6,7 @@ import ctypes
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,6 +201,58 @@ async def test_a_model_of_ones_own_needs_the_engine_for_it(
         await vad.process_frame(bytes(640), 16000)
 
 
+class FakeSession:
+    """Takes what a Silero model takes, and finds speech where the step before was loud."""
+
+    def run(self, _names: None, feed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        frame = int(feed["sr"]) * 36 // 1000
+        assert feed["sr"].dtype == np.int64
+        assert feed["input"].dtype == feed["state"].dtype == np.float32
+        assert feed["input"].shape == (1, frame)
+        assert feed["state"].shape == (2, 1, 128)
+        loud = np.abs(feed["input"]).max().reshape(1, 1)
+        # The state of the step before says so, which shows that it is carried.
+        return feed["state"][0, :, :1], np.full_like(feed["state"], loud[0, 0])
+
+
+@pytest.mark.parametrize(("rate", "force_cpu"), [(8000, True), (16000, False)])
+async def test_a_model_of_ones_own_is_run_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, force_cpu: bool
+) -> None:
+    made: list[tuple[str, list[str]]] = []
+
+    def session(path: str, _settings: object, providers: list[str]) -> FakeSession:
+        made.append((path, providers))
+        return FakeSession()
+
+    engine = ModuleType("onnxruntime")
+    engine.__dict__.update(
+        InferenceSession=session,
+        SessionOptions=SimpleNamespace,
+        get_available_providers=lambda: ["Accelerator", "CPUExecutionProvider"],
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", engine)
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"")
+    vad = SileroVAD.load(
+        onnx_file_path=str(model), sample_rate=rate, force_cpu=force_cpu, min_speech_duration=0.1
+    )
+    step = 2 * rate * 32 // 1000
+    full = np.full(step // 2, 32767, "<i2").tobytes()
+    first = await vad.process_frame(full, rate)
+    assert first is not None
+    assert (first.type, first.confidence) == ("silence", 0.0)
+    events = [await vad.process_frame(full, rate) for _ in range(4)]
+    assert [event.type if event else None for event in events][-1] == "speech_start"
+    vad.reset()
+    again = await vad.process_frame(bytes(step), rate)
+    assert again == VADEvent("silence", 0.0, 32.0)
+    # One model serves every call.
+    await vad.clone().process_frame(full, rate)
+    wanted = ["CPUExecutionProvider"] if force_cpu else ["Accelerator", "CPUExecutionProvider"]
+    assert made == [(str(model), wanted)]
+
+
 # ------------------------------------------------------------------------------------ many at once
 
 
@@ -282,6 +335,17 @@ def test_a_slot_that_is_reset_hears_as_if_new_at_the_same_place() -> None:
     assert found[0].frame_end_ms == 31 * 32.0
 
 
+def test_a_loop_that_stands_still_drops_the_oldest_and_keeps_its_place() -> None:
+    batch = SileroBatch()
+    slot = batch.add(Encoding.PCM16)
+    minute = bytes(512 * 1875)
+    for at in range(0, len(minute), 5000):
+        batch.push(slot, minute[at : at + 5000])
+    found = batch.run()
+    assert len(found) == 312
+    assert [found[0].frame_end_ms, found[-1].frame_end_ms] == [(1875 - 311) * 32.0, 60_000.0]
+
+
 def test_warming_up_hears_nothing() -> None:
     batch = SileroBatch()
     slot = batch.add()
@@ -300,6 +364,17 @@ def test_the_matrix_library_gets_its_threads_back() -> None:
     with pytest.raises(ZeroDivisionError), blas.one_thread:
         _ = 1 / 0
     assert blas.blas_threads() == before
+
+
+def test_a_matrix_library_that_is_not_found_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "_candidates", lambda: [Path("there/is/none.so")])
+    blas._thread_count.cache_clear()
+    try:
+        assert blas.blas_threads() is None
+        with blas.one_thread:
+            assert np.dot(np.ones(3), np.ones(3)) == 3
+    finally:
+        blas._thread_count.cache_clear()
 
 
 # -------------------------------------------------------------------------------- a synthetic voice

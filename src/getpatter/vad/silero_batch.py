@@ -22,6 +22,8 @@ _TABLES: Final = {
     Encoding.ALAW: ALAW_FLOATS * _FULL_SCALE,
 }
 _FRAME_BYTES: Final = {Encoding.MULAW: FRAME, Encoding.ALAW: FRAME, Encoding.PCM16: 2 * FRAME}
+_MOST_FRAMES: Final = 312
+"""Ten seconds may wait for `run`; of a loop that stands longer, the oldest sound is dropped."""
 
 
 class Verdict(NamedTuple):
@@ -44,6 +46,13 @@ class _Line:
         self.frame_bytes = _FRAME_BYTES[encoding]
         self.waiting = bytearray()
         self.frames_heard = 0
+
+    def drop_oldest(self) -> None:
+        """Keep to the limit. What is dropped counts as heard: the place in the stream stays right."""
+        too_many = len(self.waiting) // self.frame_bytes - _MOST_FRAMES
+        if too_many > 0:
+            del self.waiting[: too_many * self.frame_bytes]
+            self.frames_heard += too_many
 
     def next_frame(self) -> bytes:
         frame = bytes(self.waiting[: self.frame_bytes])
@@ -101,13 +110,17 @@ class SileroBatch:
             self._free.append(slot)
 
     def push(self, slot: int, data: bytes) -> None:
-        """Add audio of a call; of a slot that was removed it is ignored."""
+        """Add audio of a call; of a slot that was removed it is ignored.
+
+        At most ten seconds wait for `run`: of more, the oldest is dropped.
+        """
         line = self._lines.get(slot)
         if line is None:
             return
         line.waiting += data
         if len(line.waiting) >= line.frame_bytes:
             self._ready[slot] = line
+            line.drop_oldest()
 
     def reset(self, slot: int) -> None:
         """Forget what a call said so far (but not how much of it was heard)."""
