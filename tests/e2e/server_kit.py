@@ -17,6 +17,8 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from getpatter.carriers.base import (
     AudioReceived,
@@ -264,6 +266,7 @@ async def serving(
     *,
     limits: SocketLimits | None = None,
     settings: ServerSettings | None = None,
+    mount: str = "",
 ) -> AsyncIterator[Served]:
     """Our own server, or our application inside somebody else's."""
     board = Board()
@@ -279,7 +282,7 @@ async def serving(
                 await running
             return
         config = uvicorn.Config(
-            app,
+            Starlette(routes=[Mount(mount, app)]) if mount else app,
             port=0,
             ws="websockets-sansio",
             log_config=None,

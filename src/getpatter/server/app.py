@@ -6,7 +6,6 @@ It can be served by `HttpServer`, or mounted in an application of yours under an
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence

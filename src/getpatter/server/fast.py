@@ -1,9 +1,9 @@
 """Media sockets inside uvicorn, framed in C: a third of the CPU of the ASGI way (`benchmarks/server.py`).
 
 uvicorn parses the upgrade request, then hands the connection to a protocol class of our choice
-(https://uvicorn.dev, setting `ws`). Ours decides by the path: media sockets get picows' `WSProtocol`
-(https://picows.readthedocs.io, whose constructor is not documented API: hence the narrow version pin),
-all others uvicorn's own class.
+(https://uvicorn.dev, setting `ws`). Ours asks the gate, and gives media sockets to picows' `WSProtocol`
+(https://picows.readthedocs.io, whose constructor is not documented API: hence the narrow version pin). The
+application has no other WebSockets, so every other path is 404.
 
 ```
 uvicorn's HTTP ── upgrade ──► UpgradeProtocol ── refused ──► HTTP status, closed
@@ -24,8 +24,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
-from picows.picows import WSProtocol  # type: ignore[attr-defined] # exported, missing in the stub
-from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+from picows.picows import (  # type: ignore[attr-defined] # exported, but missing in the stub
+    WSProtocol,  # pyright: ignore[reportUnknownVariableType, reportAttributeAccessIssue]
+)
 
 from getpatter.net.messages import WebhookRequest
 from getpatter.server.gate import NOT_FOUND, Entry, MediaGate, decoded, headers_of
@@ -64,7 +65,7 @@ class _Framing(Protocol):
     def resume_writing(self) -> None: ...
 
 
-_make_framing: Callable[..., _Framing] = WSProtocol
+_make_framing: Callable[..., _Framing] = WSProtocol  # pyright: ignore[reportUnknownVariableType]
 
 
 def media_protocol(media_gate: MediaGate, create_task: Spawn) -> type[asyncio.Protocol]:
@@ -91,9 +92,7 @@ class UpgradeProtocol(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """The arguments are uvicorn's."""
-        self._config = config
-        self._server_state = server_state
-        self._app_state = app_state
+        del config, server_state, app_state, _loop  # the gate knows what it needs
         self._entry: Entry | None = None
         self._socket: FastSocket | None = None
         self._framing: _Framing | None = None
@@ -111,17 +110,14 @@ class UpgradeProtocol(asyncio.Protocol):
             return
         self._stranger_bytes_left -= len(data)
         if self._socket is not None and self._stranger_bytes_left < 0:
-            self._socket.flooded()
-        else:
-            _feed(self._framing, data)
+            # Told to go; its close frame is still wanted, but not at any price.
+            self._socket.flooded(is_hopeless=self._stranger_bytes_left < -_MOST_FRAME_BYTES)
+        _feed(self._framing, data)
 
     def _receive_head(self, head: bytes) -> None:
         request = _read_head(head)
         path = decoded(request.path)
-        if not self.gate.leads_to(path):
-            self._leave_to_uvicorn(head)
-            return
-        refusal = _handshake_fault(request)
+        refusal = _handshake_fault(request) if self.gate.leads_to(path) else NOT_FOUND
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -159,19 +155,6 @@ class UpgradeProtocol(asyncio.Protocol):
         ]
         self._transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         self._transport.close()
-
-    def _leave_to_uvicorn(self, head: bytes) -> None:
-        if AutoWebSocketsProtocol is None:  # no WebSocket library besides ours is installed
-            self._refuse(NOT_FOUND)
-            return
-        other = AutoWebSocketsProtocol(
-            config=self._config, server_state=self._server_state, app_state=self._app_state
-        )
-        other.connection_made(self._transport)
-        other.data_received(head)
-        # uvicorn is about to set this object as the protocol; the last one set stays.
-        loop = asyncio.get_running_loop()
-        loop.call_soon(_set_protocol, self._transport, other)
 
     # ------------------------------------------------------------- asyncio's calls, while we are it
 
@@ -220,9 +203,12 @@ class FastSocket(WSListener):
         """Frames go to this visit."""
         self._visit = visit
 
-    def flooded(self) -> None:
-        """A stranger sent too much."""
-        self._visit.flooded()
+    def flooded(self, *, is_hopeless: bool) -> None:
+        """A stranger sent too much, or did not stop when told to."""
+        if is_hopeless:
+            self.abort()
+        else:
+            self._visit.flooded()
 
     # ------------------------------------------------------------------------------ what calls use
 
@@ -331,11 +317,10 @@ class FastSocket(WSListener):
 
     def _receive_close(self, frame: WSFrame) -> None:
         code = frame.get_close_code()
-        number = code.value if isinstance(code, WSCloseCode) else int(code)
-        self._received_code = number or _NO_CODE
+        self._received_code = code.value or _NO_CODE
         if not self._is_closing:
             self._is_closing = True
-            self._transport.send_close(code if number else WSCloseCode.OK)
+            self._transport.send_close(code if code.value else WSCloseCode.OK)
         self._transport.disconnect()
 
 
@@ -344,11 +329,14 @@ _NO_CODE: Final = 1005  # RFC 6455, 7.4.1: a close frame without a code
 
 
 def _framing(socket: FastSocket) -> _Framing:
+    def listener(_request: object) -> WSListener:
+        return socket
+
     return _make_framing(
         None,  # host and port: of clients
         None,  # path: of clients
         False,  # noqa: FBT003 - is_client_side
-        lambda _request: socket,
+        listener,
         _wire_logger,
         True,  # noqa: FBT003 - disconnect_on_exception
         None,  # handshake timeout: the request is complete
@@ -399,8 +387,3 @@ def _minimal_head(key: str) -> bytes:
         "GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
         f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
     ).encode()
-
-
-def _set_protocol(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
-    if not transport.is_closing():
-        transport.set_protocol(protocol)

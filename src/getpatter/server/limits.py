@@ -43,7 +43,7 @@ class Refusal:
 
     status: int
     detail: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 _CROWDED: Final = Refusal(429, "Too Many Requests", {"retry-after": "1"})

@@ -195,12 +195,15 @@ class _Http(H11Protocol):
     def handle_events(self) -> None:
         """Bytes have arrived."""
         super().handle_events()
-        if self.scope is not None:
+        if self._has_request():
             self._no_alarm()
 
     def _give_up(self) -> None:
-        if self.scope is None:
+        if not self._has_request():
             self.transport.close()
+
+    def _has_request(self) -> bool:
+        return getattr(self, "scope", None) is not None
 
     def _no_alarm(self) -> None:
         if self._alarm is not None:
