@@ -15,6 +15,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
+import subprocess
+import tempfile
 import time
 import wave
 from collections import Counter
@@ -23,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from getpatter.audio.g711 import pcm16_to_mulaw
 from getpatter.audio import resampled
+from getpatter.audio.g711 import pcm16_to_mulaw
 from getpatter.stt.local import LocalSTT
 from getpatter.tts.local import LocalTTS
 from getpatter.types import MULAW_8K, PCM16_8K
@@ -133,6 +136,8 @@ VOICES = (
     "en-us",
     "en-gb-x-rp",
 )
+FLITE_VOICES = ("flite slt", "flite rms", "flite awb", "flite kal16")
+"""Used as well where the program `flite` is installed."""
 LEVELS = (-26.0, -20.0, -14.0)
 NOISE = -45.0
 
@@ -196,6 +201,15 @@ async def spoken(tts: LocalTTS, text: str) -> bytes:
     return b"".join([pcm async for pcm in tts.synthesize(text)])
 
 
+def spoken_by_flite(voice: str, text: str) -> bytes:
+    """PCM16 8 kHz of a line by Debian's flite, whose voices are made of recordings of people."""
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        subprocess.run(["flite", "-voice", voice, "-t", text, "-o", file.name], check=True)
+        with wave.open(file.name) as recording:
+            pcm = recording.readframes(recording.getnframes())
+            return resampled(pcm, recording.getframerate(), 8000)
+
+
 async def heard(stt: LocalSTT, audio: bytes) -> str:
     """What a fresh call makes of it."""
     return " ".join(result.text for result in await stt.transcribe(audio))
@@ -206,9 +220,13 @@ async def trial(
 ) -> Score:
     """Say every line `times` times at each level."""
     chance, score = random.Random(7), Score()
-    tts = LocalTTS(voice=voice, rate=rate, output_format=PCM16_8K)
+    flite = voice.removeprefix("flite ") if voice.startswith("flite ") else ""
+    tts = LocalTTS(voice="en-us" if flite else voice, rate=rate, output_format=PCM16_8K)
     for text in texts:
-        pcm = await spoken(tts, text)
+        if flite:
+            pcm = await asyncio.to_thread(spoken_by_flite, flite, text)
+        else:
+            pcm = await spoken(tts, text)
         for level in levels:
             for _ in range(times):
                 score.add(text, await heard(stt, over_the_phone(pcm, level, chance)))
@@ -239,6 +257,7 @@ async def main() -> None:
     times = 1 if chosen.quick else 3
     stt = LocalSTT(grammar=DESK, input_format=MULAW_8K)
     keep_all = LocalSTT(grammar=DESK, input_format=MULAW_8K, min_confidence=0)
+    voices = VOICES + (FLITE_VOICES if shutil.which("flite") else ())
     keep = LocalTTS()
     await keep.warmup()
 
@@ -250,7 +269,7 @@ async def main() -> None:
         print(f"  {text:40s} {await trial(stt, 'en-us+adam', 165, [text], levels, 1)}")
 
     print(f"\nSentences of the grammar ({len(lines(INSIDE))}), by voice")
-    for voice in VOICES:
+    for voice in voices:
         score = await trial(stt, voice, 165, lines(INSIDE), LEVELS, times)
         print(f"  {voice:16s} {score}")
         for wrong, count in score.wrong.most_common(3):
@@ -261,7 +280,7 @@ async def main() -> None:
         print(f"  {rate:4d}  {await trial(stt, 'en-us+adam', rate, lines(INSIDE), LEVELS, 1)}")
 
     print(f"\nSentences that are not in the grammar ({len(lines(OUTSIDE))}): 'nothing' is right")
-    for voice in VOICES[:4] if chosen.quick else VOICES:
+    for voice in voices[:4] if chosen.quick else voices:
         with_doubt = await trial(stt, voice, 165, lines(OUTSIDE), (-20.0,), 1)
         without = await trial(keep_all, voice, 165, lines(OUTSIDE), (-20.0,), 1)
         print(

@@ -56,6 +56,10 @@ _DOUBT_CENTRE: Final = -0.0042
 _DOUBT_WIDTH: Final = 0.0003
 """Mean log score of a frame (0 is perfect) at which a sentence of the grammar and something else are as
 likely, and how fast that changes: fitted to 10 voices by benchmarks/offline_speech.py."""
+_STEADY_DB: Final = 1.5
+"""Spread of the loudness of 20 ms frames below which it is a noise or a tone; words have 5 or more."""
+_SLOWEST_SOUND_MS: Final = 300
+"""Average length of the sounds of a word; slow speakers stay below 200."""
 _QUEUE_MS: Final = 10_000
 _INTERIM_EVERY: Final = 5
 """Frames between two looks at what has been understood so far: 100 ms."""
@@ -277,6 +281,8 @@ class Gate:
 
     def __init__(self) -> None:
         """Nothing heard yet."""
+        self.level = -90.0
+        """Of the last frame, dBov."""
         self._floor = _LOUDEST_FLOOR
         self._loud = 0
 
@@ -284,6 +290,7 @@ class Gate:
         """True while it sounds like a voice; two loud frames in a row open it."""
         samples = np.frombuffer(frame, "<i2").astype(np.float32)
         level = 10 * math.log10(float(np.dot(samples, samples)) / samples.size + 1) - 90.3
+        self.level = level
         # Down at once, up by 2.5 dB a second: a floor, which long speech does not raise much.
         self._floor = max(-70.0, min(level, self._floor + 0.05))
         self._loud = self._loud + 1 if level > max(self._floor + 9.0, -55.0) else 0
@@ -293,25 +300,27 @@ class Gate:
 class Listener:
     """The decoder of one call: audio in, transcripts out. Blocks; used by one thread at a time."""
 
-    _LEAD_MS: Final = 300
+    _LEAD_FRAMES: Final = 300 // _FRAME_MS
     _LONGEST_MS: Final = 12_000
 
     def __init__(self, settings: _Settings, source: AudioFormat) -> None:
         """Load the models for audio in the format `source`."""
         self._settings = settings
         self._to_16k: Converter = converter(source, PCM16_16K)
+        self._sounds = {word: phones.count(" ") + 1 for word, phones in settings.lexicon}
         self._decoder = _decoder(settings)
         self._decoder.start_utt()
         self._decoder.process_raw(_quiet_line())
         self._decoder.end_utt()
         self._gate = Gate()
         self._rest = b""
-        self._lead: deque[bytes] = deque(maxlen=self._LEAD_MS // _FRAME_MS)
+        self._lead: deque[bytes] = deque(maxlen=self._LEAD_FRAMES)
         self._heard_ms = 0.0
         self._start_ms: float | None = None
         self._quiet_ms = 0
         self._interim = ""
-        self._frames = 0
+        self._levels: list[float] = []
+        """Of each frame of the utterance, or of the lead while there is none."""
 
     def hear(self, audio: bytes, finalize: bool = False) -> list[Transcript]:  # noqa: FBT001, FBT002
         """What the next piece of audio adds; with `finalize`, the end of the utterance."""
@@ -327,7 +336,9 @@ class Listener:
 
     def _frame(self, frame: bytes) -> list[Transcript]:
         speech = self._gate.is_speech(frame)
+        self._levels.append(self._gate.level)
         if self._start_ms is None:
+            del self._levels[: -self._LEAD_FRAMES]
             self._lead.append(frame)
             self._heard_ms += _FRAME_MS
             if speech:
@@ -335,18 +346,17 @@ class Listener:
             return []
         self._heard_ms += _FRAME_MS
         self._decoder.process_raw(frame)
-        self._frames += 1
         self._quiet_ms = 0 if speech else self._quiet_ms + _FRAME_MS
         if (
             self._quiet_ms >= self._settings.endpointing_ms
             or self._heard_ms - self._start_ms >= self._LONGEST_MS
         ):
             return self._end()
-        return self._so_far() if self._frames % _INTERIM_EVERY == 0 else []
+        return self._so_far() if len(self._levels) % _INTERIM_EVERY == 0 else []
 
     def _begin(self) -> None:
         self._start_ms = self._heard_ms - len(self._lead) * _FRAME_MS
-        self._quiet_ms = self._frames = 0
+        self._quiet_ms = 0
         self._interim = ""
         self._decoder.set_cmn(_TELEPHONE)
         self._decoder.start_utt()
@@ -367,10 +377,11 @@ class Listener:
         if self._start_ms is None:
             return []
         begun, self._start_ms = self._start_ms, None
+        levels, self._levels = self._levels, []
         self._decoder.end_utt()
         found = self._decoder.hyp()
         words = [seg for seg in self._decoder.seg() if _is_word(seg)] if found else []
-        confidence = _confidence(words)
+        confidence = _confidence(words) if self._is_speech_like(words, levels) else 0.0
         if found is None or not words or confidence < self._settings.min_confidence:
             return []
         return [
@@ -384,6 +395,18 @@ class Listener:
                 end_ms=begun + (words[-1].end_frame + 1) * 10,
             )
         ]
+
+    def _is_speech_like(self, words: list[_Segment], levels: list[float]) -> bool:
+        """False for steady noises and tones, which the decoder takes for one endless sound of a word."""
+        if not words:
+            return False
+        span = levels[words[0].start_frame // 2 : words[-1].end_frame // 2 + 1]
+        if len(span) < 2 or float(np.std(span)) < _STEADY_DB:  # noqa: PLR2004 - no spread in one
+            return False
+        return all(
+            (word.end_frame - word.start_frame) * 10 <= _SLOWEST_SOUND_MS * self._sounds[word.word]
+            for word in words
+        )
 
 
 def _word(segment: _Segment, begun_ms: float) -> Word:

@@ -410,7 +410,7 @@ class SpeakerProcess:
         try:
             process.stdin.write(wire.FRAME.pack(kind, job, len(payload)) + payload)
             process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # ended, or its pipe is being closed by the reading thread
             return False
         return True
 
@@ -430,8 +430,10 @@ def _read(
         deliver = jobs.get(job) if kind == wire.AUDIO else jobs.pop(job, None)
         if deliver is not None and not _handed_over(deliver, kind, payload):
             jobs.pop(job, None)
-    _close_quietly(source)
     process.wait()
+    for pipe in (process.stdin, source):
+        if pipe is not None:
+            _close_quietly(pipe)
     while jobs:
         _handed_over(jobs.popitem()[1], _LOST, b"")
 
