@@ -37,15 +37,18 @@ LIMIT_S: Final = {"unit": 1, "contract": 1, "sim": 1, "properties": 10, "soak": 
 
 
 def _slowness() -> float:
-    """What the limits are multiplied by: a busy machine, or a tracer, is not a slow test."""
+    """What the limits are multiplied by: a busy machine, or a tracer, is not a slow test.
+
+    Three, so that the pause of another process fails nobody, or more when many are waiting already.
+    """
     chosen = os.environ.get("GETPATTER_TEST_SLOWNESS")
     if chosen:
         return float(chosen)
     try:
         waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):  # Windows, and containers without /proc
-        return 2.0
-    return min(max(1.0, 2 * waiting), 10.0)
+        return 3.0
+    return min(max(3.0, 3 * waiting), 10.0)
 
 
 SLOWNESS: Final = _slowness()
