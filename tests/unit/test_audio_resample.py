@@ -113,7 +113,7 @@ def test_twenty_ms_in_are_twenty_ms_out(src: int, dst: int) -> None:
 @pytest.mark.parametrize(("src", "dst"), PAIRS)
 def test_constant_sound_comes_out_constant(src: int, dst: int) -> None:
     steady = np.full(src // 5, 12345, "<i2").tobytes()
-    assert set(settled(StatefulResampler(src, dst).process(steady))) <= {12344, 12345, 12346}
+    assert set(settled(StatefulResampler(src, dst).process(steady))) == {12345}
 
 
 def test_too_loud_saturates_and_does_not_wrap() -> None:

@@ -60,7 +60,7 @@ def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
 def test_speech_goes_on_between_the_two_thresholds_but_does_not_begin_there() -> None:
     gate = SpeechGate(threshold=0.5, deactivation=0.35)
     assert feed(gate, [0.4] * 30) == []
-    assert len(feed(gate, [0.9] * 8 + [0.4] * 30)) == 1
+    assert feed(gate, [0.9] + [0.4] * 30) == [started(30 * FRAME, 8 * FRAME, 0.9)]
     assert isinstance(feed(gate, [0.34] * 13)[0], SpeechStopped)
 
 

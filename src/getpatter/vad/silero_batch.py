@@ -7,6 +7,7 @@ all calls be computed together, once every 20 ms or so. Each call's probabilitie
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -80,7 +81,8 @@ class SileroBatch:
     def __init__(self) -> None:
         """No calls yet. The weights are loaded by the first frame, unless `warm_up` is called."""
         self._states = States(self._FIRST_ROWS)
-        self._free = list(range(self._FIRST_ROWS - 1, -1, -1))
+        # The slot that has been free for longest goes first, so that a late verdict meets no new call.
+        self._free = deque(range(self._FIRST_ROWS))
         self._lines: dict[int, _Line] = {}
         self._ready: dict[int, _Line] = {}
 
@@ -89,7 +91,7 @@ class SileroBatch:
         return len(self._lines)
 
     def warm_up(self) -> None:
-        """Load the weights now (about 10 ms), so that no call waits for it."""
+        """Load the weights now (about 20 ms), so that no call waits for it."""
         probabilities(np.zeros((1, FRAME), np.float32), States(1), [0])
 
     def add(self, encoding: Encoding = Encoding.MULAW) -> int:
@@ -97,8 +99,8 @@ class SileroBatch:
         if not self._free:
             rows = len(self._lines)
             self._states.grow(2 * rows)
-            self._free = list(range(2 * rows - 1, rows - 1, -1))
-        slot = self._free.pop()
+            self._free.extend(range(rows, 2 * rows))
+        slot = self._free.popleft()
         self._states.clear(slot)
         self._lines[slot] = _Line(encoding)
         return slot
