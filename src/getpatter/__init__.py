@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from getpatter._version import __version__
 
 if TYPE_CHECKING:
+    from getpatter.carriers import twilio as _carriers_twilio
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
     from getpatter.errors import AuthenticationError as AuthenticationError
     from getpatter.errors import CallEndedError as CallEndedError
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from getpatter.tts.base import TTSProvider as TTSProvider
     from getpatter.tts.local import LocalTTS as LocalTTS
 
+    Twilio = _carriers_twilio.Carrier
+
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
 _EXPORTS: Final[dict[str, str]] = {
     "AllProvidersFailedError": "errors",
@@ -88,6 +91,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ToolSchemaError": "errors",
     "Transcript": "models",
     "TurnMetrics": "models",
+    "Twilio": "carriers.twilio:Carrier",
     "WireError": "errors",
     "define_tool": "tools",
     "guardrail": "tools",

@@ -35,13 +35,26 @@ def test_type_checkers_see_the_same_names_at_the_same_places() -> None:
         for node in source.body
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
     )
-    seen = {}
+    modules: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for node in block.body:
-        assert isinstance(node, ast.ImportFrom)
-        assert node.module is not None
-        for alias in node.names:
-            place = node.module.removeprefix("getpatter.")
-            seen[alias.asname] = place if alias.asname == alias.name else f"{place}:{alias.name}"
+        match node:
+            case ast.ImportFrom(
+                module=str(module), names=[ast.alias(name=name, asname=str(known_as))]
+            ):
+                place = module.removeprefix("getpatter.")
+                if known_as.startswith("_"):
+                    modules[known_as] = f"{place}.{name}"
+                else:
+                    assert known_as == name, f"{known_as}: alias the module and assign, see Twilio"
+                    seen[name] = place
+            case ast.Assign(
+                targets=[ast.Name(id=public)],
+                value=ast.Attribute(value=ast.Name(id=module), attr=attribute),
+            ):
+                seen[public] = f"{modules[module]}:{attribute}"
+            case _:
+                pytest.fail(f"line {node.lineno}: neither an import nor `Name = _module.Name`")
     assert seen == TABLE
 
 
