@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Final
 from getpatter._version import __version__
 
 if TYPE_CHECKING:
+    from getpatter.agent import Agent as Agent
+    from getpatter.agent_parts import AgcConfig as AgcConfig
+    from getpatter.agent_parts import AudioFilter as AudioFilter
+    from getpatter.agent_parts import CompactionConfig as CompactionConfig
+    from getpatter.agent_parts import ConsultConfig as ConsultConfig
+    from getpatter.agent_parts import PipelineHooks as PipelineHooks
+    from getpatter.agent_parts import RealtimeTurnDetection as RealtimeTurnDetection
+    from getpatter.agent_parts import SessionContext as SessionContext
+    from getpatter.agent_parts import Skill as Skill
     from getpatter.carriers import twilio as _carriers_twilio
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
     from getpatter.errors import AuthenticationError as AuthenticationError
@@ -41,8 +50,8 @@ if TYPE_CHECKING:
     from getpatter.models import LatencyBreakdown as LatencyBreakdown
     from getpatter.models import MachineDetectionResult as MachineDetectionResult
     from getpatter.models import STTConfig as STTConfig
-    from getpatter.models import Transcript as Transcript
     from getpatter.models import TTSConfig as TTSConfig
+    from getpatter.models import Transcript as Transcript
     from getpatter.models import TurnMetrics as TurnMetrics
     from getpatter.stt.base import STTProvider as STTProvider
     from getpatter.stt.local import LocalSTT as LocalSTT
@@ -58,7 +67,10 @@ if TYPE_CHECKING:
 
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
 _EXPORTS: Final[dict[str, str]] = {
+    "AgcConfig": "agent_parts",
+    "Agent": "agent",
     "AllProvidersFailedError": "errors",
+    "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
     "CallEndedError": "errors",
     "CallEvent": "models",
@@ -66,6 +78,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "CallResult": "models",
     "ChatContext": "models",
     "ChatMessage": "models",
+    "CompactionConfig": "agent_parts",
+    "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
     "ErrorCode": "errors",
     "Guardrail": "tools",
@@ -81,10 +95,14 @@ _EXPORTS: Final[dict[str, str]] = {
     "PatterConnectionError": "errors",
     "PatterDeprecationWarning": "errors",
     "PatterError": "errors",
+    "PipelineHooks": "agent_parts",
     "ProvisionError": "errors",
     "RateLimitError": "errors",
+    "RealtimeTurnDetection": "agent_parts",
     "STTConfig": "models",
     "STTProvider": "stt.base",
+    "SessionContext": "agent_parts",
+    "Skill": "agent_parts",
     "TTSConfig": "models",
     "TTSProvider": "tts.base",
     "Tool": "tools",
