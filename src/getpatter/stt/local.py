@@ -56,8 +56,9 @@ _DOUBT_CENTRE: Final = -0.0042
 _DOUBT_WIDTH: Final = 0.0003
 """Mean log score of a frame (0 is perfect) at which a sentence of the grammar and something else are as
 likely, and how fast that changes: fitted to 10 voices by benchmarks/offline_speech.py."""
-_STEADY_DB: Final = 1.5
-"""Spread of the loudness of 20 ms frames below which it is a noise or a tone; words have 5 or more."""
+_STEADY_DB: Final = 0.6
+"""Spread of the loudness of 20 ms frames below which it is a noise (0.5) or a tone (0); a drawn-out vowel
+has 0.9, most words 5 or more."""
 _SLOWEST_SOUND_MS: Final = 300
 """Average length of the sounds of a word; slow speakers stay below 200."""
 _QUEUE_MS: Final = 10_000
