@@ -705,7 +705,7 @@ def test_refusals_are_raised_in_twilios_words(
 
 def test_errors_hold_code_and_text_but_no_secret_and_no_number() -> None:
     carrier = Twilio(SID, "hushhush")
-    said = f"hushhush {SID} may not call +15550009876\r\nX: y" + "z" * 500
+    said = f"hushhush {SID} may not call +15550009876\r\nX: y" + "z" * 100
     with pytest.raises(PatterConnectionError) as caught:
         run(
             carrier.limit(CALL, seconds=1),

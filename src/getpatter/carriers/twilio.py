@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from http import HTTPStatus
-from typing import ClassVar, Final, Literal, NoReturn, Self
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -21,15 +20,15 @@ import msgspec
 from getpatter.carriers import _twilio_forms as forms
 from getpatter.carriers._twilio_wire import Wire
 from getpatter.carriers.base import FINAL_STATUSES, Dial, Stream, Verdict, WebhookEvent
+from getpatter.config import optional_credential
 from getpatter.errors import (
     AuthenticationError,
-    ErrorCode,
     PatterConfigError,
     PatterConnectionError,
     ProvisionError,
-    RateLimitError,
 )
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookReply, WebhookRequest
+from getpatter.net.refusals import refusal
 from getpatter.types import masked
 
 __all__ = ["Carrier", "Twilio"]
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 _VERSION: Final = "2010-04-01"
 _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,32}", re.ASCII)
 _NOT_IN_PROGRESS: Final = 21220
-_BAD_CREDENTIALS: Final = frozenset({20003, 20005, 20006})
 
 
 class _Number(msgspec.Struct):
@@ -56,7 +54,6 @@ class _Answer(msgspec.Struct):
     price: str | float | None = None
     price_unit: str | None = None
     code: int | None = None
-    message: str | None = None
     incoming_phone_numbers: list[_Number] = []
 
 
@@ -94,10 +91,12 @@ class Carrier:
     """How keys are sent: as tones in the agent's audio, or by a redirect that restarts the stream."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "account_sid", self.account_sid or _environment("TWILIO_ACCOUNT_SID")
-        )
-        object.__setattr__(self, "auth_token", self.auth_token or _environment("TWILIO_AUTH_TOKEN"))
+        for name in ("account_sid", "auth_token"):
+            variable = f"TWILIO_{name.upper()}"
+            found = optional_credential(
+                variable, getattr(self, name), argument=name, owner="Twilio"
+            )
+            object.__setattr__(self, name, found)
         if not self.account_sid or not self.auth_token:
             raise PatterConfigError(
                 "Twilio needs an account SID and an auth token: pass Twilio(account_sid=..., "
@@ -348,38 +347,18 @@ class Carrier:
 
     def _body(self, response: HttpResponse) -> _Answer:
         """What a success says; a refusal is raised in Twilio's own words."""
-        if not _is_success(response):
-            self._refuse(response)
-        return _answer(response.body)
-
-    def _refuse(self, response: HttpResponse) -> NoReturn:
-        status, code = response.status, _refusal_code(response)
-        said = _answer(response.body).message or ""
-        for secret in filter(None, (self.auth_token, self.account_sid)):
-            said = said.replace(secret, "***")
-        kind = f" (error {code})" if code else ""
-        text = f"Twilio answered {status}{kind}" + (f": {forms.clean(said)}" if said else "")
-        request_id = response.headers.get("twilio-request-id", "")
-        if status == HTTPStatus.UNAUTHORIZED or code in _BAD_CREDENTIALS:
-            raise AuthenticationError(text, vendor=forms.NAME, status=status, request_id=request_id)
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise RateLimitError(text, vendor=forms.NAME, status=status, request_id=request_id)
-        is_theirs = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        raise PatterConnectionError(
-            text,
-            code=None if is_theirs else ErrorCode.PROVIDER_ERROR,
-            retryable=is_theirs,
-            vendor=forms.NAME,
-            status=status,
-            request_id=request_id,
+        if _is_success(response):
+            return _answer(response.body)
+        raise refusal(
+            forms.NAME,
+            response.status,
+            response.body.decode(errors="replace"),
+            headers=response.headers,
+            secrets=(self.auth_token, self.account_sid),
         )
 
 
 Twilio = Carrier
-
-
-def _environment(name: str) -> str:
-    return os.environ.get(name, "")  # noqa: TID251 - to be replaced by getpatter.config
 
 
 def _call_path(call_id: str, below: str = "") -> str:
