@@ -84,3 +84,21 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
         if not (page.parent / found["path"]).exists()
     ]
     assert not broken
+
+
+def test_every_page_is_reached_from_the_first() -> None:
+    first = ROOT / "docs" / "index.md"
+    seen, to_read = {first}, [first]
+    while to_read:
+        page = to_read.pop()
+        for found in _LINK.finditer(page.read_text(encoding="utf-8")):
+            target = (page.parent / found["path"]).resolve()
+            if target.suffix == ".md" and target.exists() and target not in seen:
+                seen.add(target)
+                to_read.append(target)
+    lost = sorted(
+        page.relative_to(ROOT).as_posix()
+        for page in (ROOT / "docs").rglob("*.md")
+        if page not in seen
+    )
+    assert not lost, f"link these from the index.md of their folder: {lost}"

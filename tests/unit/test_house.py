@@ -41,6 +41,8 @@ VENDOR_NAMES_ALLOWED: Final = {
     "__init__.py": "the export table",
     "carriers/__init__.py": "the table of web hook routes: all of them exist in every server",
     "config.py": "credential fields and variables of all vendors, as documented; data",
+    "makers.py": "the vendors that stand in where a program names none, as documented",
+    "patter.py": "examples in messages: what a program can pass",
     "net/refusals.py": "header names that carry a request's id; data",
     "tool_schema.py": "the docstring style of that name",
 }
