@@ -21,7 +21,7 @@ from getpatter.models import Transcript
 from getpatter.stt.local import LocalSTT
 from getpatter.tts import _local_worker, local
 from getpatter.tts.local import LocalTTS, speech
-from getpatter.types import MULAW_8K, PCM16_8K, PCM16_16K
+from getpatter.types import MULAW_8K, PCM16_8K, PCM16_16K, AudioFormat
 
 GRAMMAR = """
 day = monday | tuesday | wednesday | thursday | friday
@@ -154,6 +154,19 @@ async def test_every_format_is_the_same_speech(caller: LocalTTS) -> None:
     ]
     assert max(seconds) - min(seconds) < 0.01
     assert 0.4 < seconds[0] < 2
+
+
+@pytest.mark.parametrize("form", [PCM16_8K, PCM16_16K, MULAW_8K])
+async def test_every_format_is_understood(
+    caller: LocalTTS, desk: LocalSTT, form: AudioFormat
+) -> None:
+    stt, tts = desk.with_input([form]), caller.with_output([form])
+    assert stt is not None
+    assert tts is not None
+    quiet = form.silence * (form.size(300) // form.bytes_per_sample)
+    for line in LINES:
+        results = await stt.transcribe(quiet + await said(tts, line) + quiet)
+        assert [result.text for result in results] == [line]
 
 
 async def test_closing_the_iterator_leaves_the_others_alone(caller: LocalTTS) -> None:
