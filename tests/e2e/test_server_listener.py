@@ -99,6 +99,18 @@ async def test_a_body_that_dawdles_is_given_up() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_connection_that_never_says_what_it_wants_is_closed(said: bytes) -> None:
+    server = HttpServer(make_app(Board()), port=0, request_seconds=0.05)
+    running = asyncio.get_running_loop().create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.started())
+    writer.write(said)
+    assert await reader.read() == b""
+    writer.close()
+    await server.stop()
+    await running
+
+
 async def test_our_application_works_inside_another_one() -> None:
     """Signatures are over the path as the carrier asked for it, mount point included."""
 

@@ -412,6 +412,64 @@ async def test_a_peer_that_does_not_read_is_cut_off(transport: Transport) -> Non
         client.transport.abort()
 
 
+UPGRADE = (
+    b"GET /ws/stream/CA1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+HALF_A_MEBIBYTE = b"\x81\xff" + (512 * 1024).to_bytes(8, "big") + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\xff" * 100,
+        b"\x81\x05hello",
+        b"\x83\x80\0\0\0\0",
+        b"\x09\x80\0\0\0\0",
+        b"GET / HTTP/1.1\r\n",
+    ],
+    ids=["reserved bits", "no mask", "unknown opcode", "fragmented ping", "another protocol"],
+)
+async def test_whoever_does_not_speak_websocket_is_shown_out(
+    served: Served, rubbish: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(UPGRADE)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(rubbish)
+    with contextlib.suppress(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    while served.app.gate.census.total:
+        await asyncio.sleep(0)
+
+
+async def test_a_stranger_cannot_make_us_collect_a_large_frame() -> None:
+    async with serving("fast") as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HALF_A_MEBIBYTE + b"x" * (64 * 1024))
+        assert await reader.readexactly(11) == b"\x88\x09\x03\xf0refused"
+        with contextlib.suppress(ConnectionError):
+            while served.app.gate.census.total:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        while served.app.gate.census.total:
+            await asyncio.sleep(0)
+        writer.close()
+
+
+async def test_all_sockets_can_be_closed_wherever_the_application_runs(served: Served) -> None:
+    async with open_socket(served) as in_call, open_socket(served) as silent:
+        await admitted(served, in_call)
+        await served.app.gate.close_all(1001, "Server shutting down", within=5)
+        assert await closing(in_call) == (1001, "Server shutting down")
+        assert await closing(silent) == (1001, "Server shutting down")
+        assert served.board.lines[0].closings == [1001]
+        assert (await refused(served, "/ws/stream/CA1")).response.status_code == 503
+
+
 class Caller(WSListener):
     """A second client that shares no code with the first, and sends before it is asked anything."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from getpatter.server.limits import Place, Refusal, SocketCensus, SocketLimits, TrustedProxies
 
@@ -56,6 +58,15 @@ def test_the_header_of_our_own_tunnel_counts_from_this_machine_only(
     peer: str, headers: dict[str, str], client: str
 ) -> None:
     assert TrustedProxies.of([], tunnel_header="CF-Connecting-IP").client(peer, headers) == client
+
+
+@given(st.text(), st.text())
+def test_no_header_can_break_us(peer: str, forwarded: str) -> None:
+    proxies = TrustedProxies.of(["10.0.0.0/8", "::/0"], tunnel_header=CLOUD)
+    for trusted in (peer, "10.0.0.1", "127.0.0.1"):
+        assert isinstance(
+            proxies.client(trusted, {"x-forwarded-for": forwarded, CLOUD: forwarded}), str
+        )
 
 
 def test_a_proxy_that_is_no_address_is_an_error_at_the_start() -> None:

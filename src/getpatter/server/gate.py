@@ -122,6 +122,8 @@ class MediaGate:
         if self.is_stopping:
             return STOPPING
         carrier, reference = found
+        # A signature that is there must be right; without one the token decides. Carriers name the header
+        # differently, but all name it so.
         is_signed = any("signature" in name for name in request.headers)
         verdict = self._verify(carrier, request) if is_signed else Verdict.UNSIGNABLE
         if verdict in (Verdict.FORGED, Verdict.STALE):

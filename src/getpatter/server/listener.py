@@ -25,7 +25,6 @@ from getpatter.server.fast import media_protocol
 logger = logging.getLogger(__name__)
 
 _GOING_AWAY: Final = 1001
-_REQUEST_SECONDS: Final = 10.0
 _LAST_REQUESTS_SECONDS: Final = 2.0
 _BACKLOG: Final = 2048
 
@@ -54,13 +53,19 @@ class HttpServer:
         bind_host: str = "127.0.0.1",
         port: int = 8000,
         drain_seconds: float = 10.0,
+        request_seconds: float = 10.0,
     ) -> None:
-        """Port 0 takes any free one. `drain_seconds`: how long peers have to leave at a shutdown."""
+        """Port 0 takes any free one.
+
+        `drain_seconds`: how long peers have to leave at a shutdown; `request_seconds`: how long a new
+        connection has to say what it wants.
+        """
         self.port = port
         """The port in use, once started."""
         self._app = app
         self._bind_host = bind_host
         self._drain_seconds = drain_seconds
+        self._request_seconds = request_seconds
         self._failure: PatterConnectionError | None = None
         self._settled = asyncio.Event()
         self._stop_asked = asyncio.Event()
@@ -103,7 +108,7 @@ class HttpServer:
 
     async def _serve(self, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
-        connections = _Connections(self._app, tasks)
+        connections = _Connections(self._app, tasks, self._request_seconds)
         try:
             server = await loop.create_server(
                 connections.make, self._bind_host, self.port, backlog=_BACKLOG
@@ -131,7 +136,8 @@ class HttpServer:
 class _Connections:
     """Makes and ends the connections of one run."""
 
-    def __init__(self, app: PhoneApp, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, app: PhoneApp, tasks: asyncio.TaskGroup, request_seconds: float) -> None:
+        self._request_seconds = request_seconds
         self._unix = app.gate.clocks.unix
         self._config = Config(
             app,
@@ -149,7 +155,9 @@ class _Connections:
         """A connection has come."""
         date = formatdate(self._unix(), usegmt=True).encode()
         self._state.default_headers = [(b"date", date)]
-        return _Http(self._config, self._state, {}, asyncio.get_running_loop())
+        http = _Http(self._config, self._state, {}, asyncio.get_running_loop())
+        http.request_seconds = self._request_seconds
+        return http
 
     async def finish(self, *, within: float) -> None:
         """Let requests that are being answered end, for so many seconds."""
@@ -170,6 +178,7 @@ class _Connections:
 class _Http(H11Protocol):
     """uvicorn's HTTP, without an access log (which would show query strings), and impatient."""
 
+    request_seconds = 10.0
     _alarm: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -185,7 +194,7 @@ class _Http(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A request must come soon: a silent connection would be held for ever."""
         super().connection_made(transport)
-        self._alarm = self.loop.call_later(_REQUEST_SECONDS, self._give_up)
+        self._alarm = self.loop.call_later(self.request_seconds, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer has gone."""
