@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias, TypedDict, Unpack, cast
 
@@ -22,10 +22,12 @@ from getpatter.agent_parts import (
     RealtimeTurnDetection,
     SessionContext,
     Skill,
+    allows_transfer,
+    check_transfer_entry,
+    is_exact_entry,
 )
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
-from getpatter.types import is_e164
 
 __all__ = [
     "PIPELINE",
@@ -85,8 +87,8 @@ class Agent:
     """Said as soon as the caller can hear; empty waits for the caller."""
     stt: object | None = None
     tts: object | None = None
-    tools: tuple[Tool, ...] = ()
-    guardrails: tuple[Guardrail, ...] = ()
+    tools: Sequence[Tool] = ()
+    guardrails: Sequence[Guardrail] = ()
     llm: object | None = None
     voice: str | None = None
     """For an engine or provider that does not carry its own; so is `model`."""
@@ -95,7 +97,7 @@ class Agent:
     """BCP-47; handed to providers that were built without one."""
     variables: Mapping[str, object] = field(default_factory=dict, hash=False)
     hooks: PipelineHooks | None = None
-    text_transforms: tuple[Callable[[str], str], ...] = ()
+    text_transforms: Sequence[Callable[[str], str]] = ()
     """Applied in order to each sentence before it is said."""
     vad: object | None = None
     """A voice detector; `None` is the built-in one."""
@@ -105,7 +107,7 @@ class Agent:
     """Speech over the agent that interrupts it; 0 switches interruption off."""
     aggressive_first_flush: bool = False
     """Let the first piece of a reply end at a comma."""
-    transfer_allow: tuple[str, ...] | None = None
+    transfer_allow: Sequence[str] | None = None
     """Where calls may be transferred: numbers, `+` prefixes, `sip:` addresses, `*` at the end of a prefix."""
     provider: str | None = None
     """Chooses the mode by name instead of `engine`."""
@@ -115,7 +117,7 @@ class Agent:
     barge_in_mode: Literal["cancel", "pause_resume"] = "cancel"
     barge_in_confirm_ms: float = 1500
     """How long a paused agent waits for words that confirm the interruption."""
-    barge_in_strategies: tuple[object, ...] = ()
+    barge_in_strategies: Sequence[object] = ()
     llm_error_message: str | None = None
     """Said when no reply can be made; `None` is a short apology."""
     long_turn_message: str | None = None
@@ -135,9 +137,9 @@ class Agent:
     """Ask the model to say what it is about to do before it uses a tool."""
     handoffs: Mapping[str, Agent] = field(default_factory=dict, hash=False)
     """Other agents that may take over, by name."""
-    skills: tuple[Skill, ...] = ()
+    skills: Sequence[Skill] = ()
     consult: ConsultConfig | None = None
-    mcp_servers: tuple[object, ...] = field(default=(), hash=False, repr=False)
+    mcp_servers: Sequence[object] = field(default=(), hash=False, repr=False)
     echo_cancellation: bool = False
     high_pass_hz: float | None = None
     agc: bool | AgcConfig = False
@@ -345,8 +347,9 @@ _NOISE_REDUCTIONS: Final = ("near_field", "far_field")
 def _check_types(agent: Agent) -> None:
     for name, kinds in _KINDS.items():
         value = getattr(agent, name)
-        is_stray_bool = isinstance(value, bool) and bool not in kinds
-        if value is not None and (is_stray_bool or not isinstance(value, kinds)):
+        if value is None and name != "system_prompt":
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
     for name, methods in _METHODS.items():
@@ -520,38 +523,3 @@ def _warn_of_ignored(agent: Agent, given: Mapping[str, object]) -> None:
         logger.warning(
             "agent.parameters_ignored mode=%s parameters=%s", agent.mode, ",".join(ignored)
         )
-
-
-# ----------------------------------------------------------------------------------------- transfers
-
-_PREFIX: Final = re.compile(r"\+\d{0,15}\*?", re.ASCII)
-_SIP: Final = re.compile(r"sips?:[^\s*]*[^\s*@:](?:\*)?|sips?:\*", re.IGNORECASE)
-
-
-def check_transfer_entry(entry: object) -> None:
-    """Raise `ValueError` unless `entry` is a number, a `+` prefix or a `sip:` address or prefix."""
-    if isinstance(entry, str) and (_PREFIX.fullmatch(entry) or _SIP.fullmatch(entry)):
-        return
-    shown = "***" if isinstance(entry, str) else type(entry).__name__
-    raise ValueError(
-        f"transfer_allow has an entry {shown} that is no destination: write '+15550001234', a prefix such "
-        "as '+1555*', or 'sip:desk@example.com'"
-    )
-
-
-def is_exact_entry(entry: str) -> bool:
-    """Whether an entry of `transfer_allow` stands for one destination only."""
-    return not entry.endswith("*") and (is_e164(entry) or entry.lower().startswith("sip"))
-
-
-def allows_transfer(allow: Iterable[str] | None, destination: str) -> bool:
-    """Whether a list lets a call go to `destination`. Without a list every destination is let through."""
-    if allow is None:
-        return True
-    wanted = destination.lower()
-    return any(
-        wanted == entry.lower()
-        if is_exact_entry(entry)
-        else wanted.startswith(entry.lower().rstrip("*"))
-        for entry in allow
-    )

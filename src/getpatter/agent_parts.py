@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from getpatter.errors import PatterDeprecationWarning
 from getpatter.tools import TOOL_NAME, Reassurance, Tool, tool_from
+from getpatter.types import is_e164
 
 Hook: TypeAlias = Callable[..., object]
 AfterLLM: TypeAlias = Mapping[str, Hook] | object
@@ -162,7 +164,7 @@ class Skill:
     """Tells the model when to use it."""
     instructions: str
     """Added to the prompt when it is used."""
-    tools: tuple[Tool, ...] = ()
+    tools: Sequence[Tool] = ()
 
     def __post_init__(self) -> None:
         for each in ("name", "description", "instructions"):
@@ -288,3 +290,38 @@ def _in_range(owner: str, name: str, value: object, low: float, high: float) -> 
         raise TypeError(f"{owner}: {name} must be a number, not {type(value).__name__}")
     if not low <= value <= high:
         raise ValueError(f"{owner}: {name} is {value}; it must be {low:g} to {high:g}")
+
+
+# ----------------------------------------------------------------------------------------- transfers
+
+_PREFIX: Final = re.compile(r"\+\d{0,15}\*?", re.ASCII)
+_SIP: Final = re.compile(r"sips?:[^\s*]*[^\s*@:](?:\*)?|sips?:\*", re.IGNORECASE)
+
+
+def check_transfer_entry(entry: object) -> None:
+    """Raise `ValueError` unless `entry` is a number, a `+` prefix or a `sip:` address or prefix."""
+    if isinstance(entry, str) and (_PREFIX.fullmatch(entry) or _SIP.fullmatch(entry)):
+        return
+    shown = "***" if isinstance(entry, str) else type(entry).__name__
+    raise ValueError(
+        f"transfer_allow has an entry {shown} that is no destination: write '+15550001234', a prefix such "
+        "as '+1555*', or 'sip:desk@example.com'"
+    )
+
+
+def is_exact_entry(entry: str) -> bool:
+    """Whether an entry of `transfer_allow` stands for one destination only."""
+    return not entry.endswith("*") and (is_e164(entry) or entry.lower().startswith("sip"))
+
+
+def allows_transfer(allow: Iterable[str] | None, destination: str) -> bool:
+    """Whether a list lets a call go to `destination`. Without a list every destination is let through."""
+    if allow is None:
+        return True
+    wanted = destination.lower()
+    return any(
+        wanted == entry.lower()
+        if is_exact_entry(entry)
+        else wanted.startswith(entry.lower().rstrip("*"))
+        for entry in allow
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -227,7 +228,7 @@ class LocalConfig:
     """Directory for persisted calls; `None` writes nothing."""
     plivo_auth_id: str = field(default="", repr=False)
     plivo_auth_token: str = field(default="", repr=False)
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: Sequence[str] = ()
     """Addresses or CIDR blocks whose forwarding headers count."""
 
     def __post_init__(self) -> None:

@@ -258,10 +258,23 @@ def _class_schema(kind: type, where: str, inside: tuple[object, ...]) -> JsonSch
         names = {field.name for field in dataclasses.fields(kind) if field.init}
         return _object_schema(kind, names, needed, where, inside)
     if typing.is_typeddict(kind):
-        needed = sorted(getattr(kind, "__required_keys__", ()))
-        return _object_schema(kind, None, needed, where, inside)
+        return _object_schema(kind, None, _required_keys(kind), where, inside)
     message = f"{where}: a {kind.__name__} has no JSON Schema; use a dataclass, a TypedDict or plain types"
     raise ToolSchemaError(message)
+
+
+def _required_keys(kind: type) -> list[str]:
+    """Of a TypedDict. Annotations that are texts hide their `NotRequired` from `__required_keys__`."""
+    marks = {
+        name: typing.get_origin(hint)
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+    }
+    needed: AbstractSet[str] = getattr(kind, "__required_keys__", frozenset())
+    return [
+        name
+        for name, mark in marks.items()
+        if mark is Required or (name in needed and mark is not NotRequired)
+    ]
 
 
 def _object_schema(

@@ -17,7 +17,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, overload
 from urllib.parse import urlsplit
@@ -53,7 +53,7 @@ class Tool:
     """Letters, digits, `_` and `-`, at most 64."""
     description: str = ""
     """Tells the model what the tool does and when to use it."""
-    parameters: JsonSchema | None = field(default=None, hash=False)
+    parameters: Mapping[str, object] | None = field(default=None, hash=False)
     """JSON Schema of an object; `None` takes no parameters. Copied."""
     handler: Callable[..., object] | None = None
     """`handler(args, ctx)`, sync or async, both dicts."""
@@ -91,7 +91,7 @@ class Tool:
         """`parameters`, or the schema of an object without any. A copy."""
         if self.parameters is None:
             return {"type": "object", "properties": {}, "required": []}
-        return copy.deepcopy(self.parameters)
+        return copy.deepcopy(dict(self.parameters))
 
     @property
     def reassurance_text(self) -> str:
@@ -378,7 +378,9 @@ def _from_function(
         "parameters": read.parameters,
         "handler": _handler_of(function, read),
     }
-    fields.update((key, value) for key, value in options.items() if value not in {None, ""})
+    fields.update(
+        {key: value for key, value in options.items() if value is not None and value != ""}
+    )
     return _make(fields)
 
 
@@ -431,7 +433,7 @@ class Guardrail:
     """For logs and events, which never show the text."""
     check: Callable[[str], object] | None = None
     """Sync or async; a true answer blocks the text. One that raises or takes longer than 1 s blocks too."""
-    blocked_terms: tuple[str, ...] | None = None
+    blocked_terms: Sequence[str] | None = None
     """Words or phrases, in any case. Copied into a tuple."""
     replacement: str = DEFAULT_REPLACEMENT
     """Said instead; the rest of the reply is dropped."""
@@ -473,11 +475,11 @@ def _checked_terms(name: str, terms: object) -> tuple[str, ...] | None:
 def guardrail(
     name: str,
     check: Callable[[str], object] | None = None,
-    blocked_terms: Iterable[str] | None = None,
+    blocked_terms: Sequence[str] | None = None,
     replacement: str = DEFAULT_REPLACEMENT,
 ) -> Guardrail:
     """Make a `Guardrail` from the same keywords."""
-    return Guardrail(name, check, blocked_terms, replacement)  # type: ignore[arg-type] # copied and checked
+    return Guardrail(name, check, blocked_terms, replacement)
 
 
 def guardrail_from(value: object) -> Guardrail:

@@ -52,6 +52,9 @@ class TermFilter:
 
     Matching ignores case (Unicode case folding), takes whole words or phrases, and lets any white space
     stand for any. A term that begins or ends with a symbol needs no boundary on that side.
+
+    Raises:
+        ValueError: A term is empty.
     """
 
     def __init__(self, terms: Iterable[str]) -> None:
@@ -83,7 +86,10 @@ def _folded(text: str) -> str:
 
 
 def _pattern(term: str) -> re.Pattern[str]:
-    return re.compile(_GAP.join(map(re.escape, _folded(term).split())))
+    words = _folded(term).split()
+    if not words:
+        raise ValueError("a blocked term is empty; remove it")
+    return re.compile(_GAP.join(map(re.escape, words)))
 
 
 def _joined(tail: str, text: str) -> tuple[str, int]:

@@ -37,6 +37,7 @@ _BLANK: Final = re.compile(f"[^\\S{_LINE_BREAKS}]+")
 
 _LOOK_BACK: Final = 32
 _WORD: Final = re.compile(r"(?<![^\W\d_])[^\W\d_]{1,12}(?:\.[^\W\d_]{1,12}){0,5}\Z")
+_INITIAL: Final = re.compile(r"(?:\A|[\s\-.(\[\"'“‘’«])[A-Za-z]\Z")
 _LIST_NUMBER: Final = re.compile(r"(?:\A|[\n\r:;])[\s>*_(-]*\d{1,3}\Z")
 _I_AFTER_WORD: Final = re.compile(r"[a-z]['’]?[a-z]*,?\s+I\Z")
 _GERMAN_DATE: Final = re.compile(
@@ -280,7 +281,7 @@ class SentenceChunker:
         return self._language == "de" and _GERMAN_DATE.search(before) is not None
 
     def _verdict_on_word(self, word: str) -> _Verdict:
-        if len(word) == 1 and word.isascii():
+        if len(word) == 1 and word.isascii() and _INITIAL.search(self._before):
             ends = word == "I" and self._language == "en" and _I_AFTER_WORD.search(self._before)
             return _Verdict.CUT if ends else _Verdict.KEEP
         parts = word.split(".")

@@ -34,9 +34,9 @@ _CODE: Final = re.compile(r"`+")
 _STRIKE: Final = re.compile(r"~~")
 # A mark of emphasis leans on a word on one side only; between two words (`2*3`, `snake_case`) and between
 # two spaces (`2 * 3`) it is what was meant.
-_OPENING: Final = re.compile(r"(?<![^\W_])(?:\*{1,3}|_{1,3})(?=[^\s*_])")
-_CLOSING: Final = re.compile(r"(?<=[^\s*_])(?:\*{1,3}|_{1,3})(?![^\W_])")
-_LONE_PAIR: Final = re.compile(r"(?<![*\d])\*{2,3}(?!\*)")
+_OPENING: Final = re.compile(r"(?<![\w*])[*_]{1,6}(?=[^\s*_])")
+_CLOSING: Final = re.compile(r"(?<=[^\s*_])[*_]{1,6}(?![\w*])")
+_LONE_PAIR: Final = re.compile(r"(?<![*\d])\*{2,3}(?!\*)|(?<!\*)\*{2,3}(?![*\d])")
 _ESCAPE: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 _HIDDEN: Final = re.compile("[\ue000-\ue0ff]")
 _HIDE_FROM: Final = 0xE000
