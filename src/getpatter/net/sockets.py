@@ -190,6 +190,8 @@ class WebSocket:
         except BaseException:
             protocol.transport.disconnect(graceful=False)
             raise
+        if self._transport is None:  # picows calls it complete when the peer hangs up instead of answering
+            raise ConnectionResetError("the peer hung up instead of answering")
         self._beat()
 
     def _protocol(self, netloc: str, resource: str) -> Any:
