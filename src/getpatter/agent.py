@@ -4,6 +4,8 @@
 `Patter.agent` does: it checks everything that can be checked, chooses the mode, and says what it ignores.
 """
 
+# What a program hands over is unknown until it has been checked, and here is where it is checked.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 from __future__ import annotations
 
 import dataclasses
@@ -354,15 +356,22 @@ def _check_types(agent: Agent) -> None:
             raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
     for name, methods in _METHODS.items():
         _check_methods(name, getattr(agent, name), methods)
+    _check_members(agent)
+
+
+def _check_members(agent: Agent) -> None:
     for each in agent.text_transforms:
         if not callable(each):
             raise TypeError(f"text_transforms must be functions, not {type(each).__name__}")
-    for skill in agent.skills:
-        if not isinstance(skill, Skill):
-            raise TypeError(f"skills must be Skill objects, not {type(skill).__name__}")
-    for other in agent.handoffs.values():
-        if not isinstance(other, Agent):
-            raise TypeError(f"handoffs must be agents by name, not {type(other).__name__}")
+    for name, members, kind in (
+        ("skills", agent.skills, Skill),
+        ("handoffs", agent.handoffs.values(), Agent),
+    ):
+        for member in members:
+            if not isinstance(member, kind):
+                raise TypeError(
+                    f"{name} must be {kind.__name__} objects, not {type(member).__name__}"
+                )
 
 
 def _check_methods(name: str, value: object, methods: tuple[str, ...]) -> None:

@@ -1,5 +1,7 @@
 """The grouped settings of an agent: hooks, skills, and what tunes single stages of a call."""
 
+# What a program hands over is unknown until it has been checked, and here is where it is checked.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 from __future__ import annotations
 
 import re

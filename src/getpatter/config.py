@@ -4,6 +4,8 @@ Values are read when they are asked for, never at import, so a program may set t
 at any time before it builds the object that uses them.
 """
 
+# What a program hands over is unknown until it has been checked, and here is where it is checked.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 from __future__ import annotations
 
 import logging

@@ -5,6 +5,8 @@ and of each parameter (from the docstring, in Google, NumPy or reST style), and 
 the model sends back into the types that the function was written for.
 """
 
+# What a program hands over is unknown until it has been checked, and here is where it is checked.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 from __future__ import annotations
 
 import dataclasses
@@ -53,7 +55,12 @@ _PLAIN: Final[dict[object, JsonSchema]] = {
     uuid.UUID: {"type": "string", "format": "uuid"},
     pathlib.Path: {"type": "string"},
 }
-_JSON_TYPES: Final = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_JSON_TYPES: Final[dict[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +151,10 @@ def _hints(
     function: Callable[..., object], name: str, around: Mapping[str, object] | None
 ) -> dict[str, object]:
     try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError:
+        pass  # a local name, perhaps; those of its own module come first
+    try:
         return typing.get_type_hints(
             function, localns=dict(around) if around else None, include_extras=True
         )
@@ -160,8 +171,8 @@ def _schema(annotation: object, where: str, inside: tuple[object, ...]) -> JsonS
         return dict(_PLAIN[annotation])
     if isinstance(annotation, NewType):
         return _schema(annotation.__supertype__, where, inside)
-    if hasattr(annotation, "__value__"):  # `type X = ...` of Python 3.12
-        return _schema(annotation.__value__, where, inside)
+    if (aliased := getattr(annotation, "__value__", None)) is not None:  # `type X = ...` of 3.12
+        return _schema(aliased, where, inside)
     origin = typing.get_origin(annotation)
     if origin is not None:
         return _generic_schema(origin, typing.get_args(annotation), where, inside)
@@ -180,7 +191,7 @@ def _generic_schema(
         return _annotated_schema(args, where, inside)
     if origin is Literal:
         return _enum_schema(args)
-    if origin in {Union, types.UnionType}:
+    if origin is Union or origin is types.UnionType:
         return _union_schema(args, where, inside)
     if isinstance(origin, type):
         return _container_schema(origin, args, where, inside)
@@ -243,8 +254,7 @@ def _class_schema(kind: type, where: str, inside: tuple[object, ...]) -> JsonSch
         return _enum_schema(list(kind))
     own = getattr(kind, "model_json_schema", None)  # pydantic models describe themselves
     if callable(own):
-        described: JsonSchema = own()
-        return described
+        return typing.cast("JsonSchema", own())
     if kind in inside:
         message = f"{where}: {kind.__name__} contains itself, which a tool's schema cannot say"
         raise ToolSchemaError(message)
@@ -310,7 +320,7 @@ def _is_hashable(value: object) -> bool:
 
 def _converted(name: str, value: object, annotations: Mapping[str, object]) -> object:
     annotation = annotations.get(name, inspect.Parameter.empty)
-    if annotation is inspect.Parameter.empty or annotation in (typing.Any, object):
+    if any(annotation is free for free in (inspect.Parameter.empty, typing.Any, object)):
         return value
     try:
         return msgspec.convert(value, typing.cast("type[object]", annotation))

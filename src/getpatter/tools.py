@@ -9,6 +9,8 @@ no_law = Guardrail(name="no legal advice", blocked_terms=["sue", "legal advice"]
 ```
 """
 
+# What a program hands over is unknown until it has been checked, and here is where it is checked.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 from __future__ import annotations
 
 import copy
@@ -16,10 +18,9 @@ import dataclasses
 import inspect
 import json
 import re
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, overload
+from typing import Any, Final, Literal, TypeAlias, overload
 from urllib.parse import urlsplit
 
 from getpatter.errors import ToolSchemaError
@@ -154,16 +155,14 @@ def _check_timing(tool: Tool) -> None:
             raise ValueError(
                 f"Tool {tool.name!r}: timeout_s is {tool.timeout_s}; it must be {low} to {high:g} seconds"
             )
-    match tool.reassurance:
-        case None | str():
-            pass
-        case Mapping() as told:
-            _check_reassurance(tool.name, told)
-        case other:
-            raise TypeError(
-                f"Tool {tool.name!r}: reassurance must be a text or "
-                f"{{'message': ..., 'after_ms': ...}}, not {type(other).__name__}"
-            )
+    told: object = tool.reassurance
+    if isinstance(told, Mapping):
+        _check_reassurance(tool.name, told)
+    elif told is not None and not isinstance(told, str):
+        raise TypeError(
+            f"Tool {tool.name!r}: reassurance must be a text or "
+            f"{{'message': ..., 'after_ms': ...}}, not {type(told).__name__}"
+        )
 
 
 def _check_reassurance(name: str, told: Mapping[str, object]) -> None:
@@ -285,7 +284,8 @@ def tool(
         ValueError: As for `Tool`.
     """
     _refuse_unknown(options)
-    around = sys._getframe(1).f_locals  # noqa: SLF001 - the names that annotations may mean
+    frame = inspect.currentframe()
+    around = frame.f_back.f_locals if frame and frame.f_back else {}  # what annotations may mean
     if function is not None:
         return _from_function(function, around, options)
     if options.get("handler") is not None or options.get("webhook_url"):
@@ -461,15 +461,16 @@ def _checked_terms(name: str, terms: object) -> tuple[str, ...] | None:
             f"Guardrail {name!r}: blocked_terms must be a list of words or phrases, "
             f"not {type(terms).__name__}"
         )
-    copied = tuple(terms)
-    for term in copied:
+    copied: list[str] = []
+    for term in terms:
         if not isinstance(term, str):
             raise TypeError(
                 f"Guardrail {name!r}: each blocked term must be a text, not {type(term).__name__}"
             )
         if not term.strip():
             raise ValueError(f"Guardrail {name!r}: a blocked term is empty; remove it")
-    return copied
+        copied.append(term)
+    return tuple(copied)
 
 
 def guardrail(
@@ -499,4 +500,5 @@ def guardrail_from(value: object) -> Guardrail:
             f"guardrail {value.get('name', '')!r}: unknown keys {sorted(map(str, unknown))}; "
             f"known are {sorted(known)}"
         )
-    return Guardrail(**{"name": "", **value})
+    fields: Mapping[str, Any] = {"name": "", **value}  # Guardrail checks every field
+    return Guardrail(**fields)

@@ -201,7 +201,7 @@ def test_what_a_mode_cannot_honour_is_said_once(caplog: pytest.LogCaptureFixture
         ({"barge_in_threshold_ms": True}, "must be int or float, not bool"),
         ({"prewarm": 1}, "prewarm must be bool, not int"),
         ({"skills": ["x"]}, "skills must be Skill objects"),
-        ({"handoffs": {"a": "b"}}, "handoffs must be agents by name"),
+        ({"handoffs": {"a": "b"}}, "handoffs must be Agent objects"),
         ({"agc": "on"}, "agc must be bool or AgcConfig"),
         ({"transfer_allow": "+15550001234"}, "transfer_allow must be a list"),
     ],
