@@ -163,8 +163,8 @@ def test_the_factory_takes_the_fields() -> None:
     made = tool(name="x", description="d", parameters=CITY, handler=handler, strict=True)
     assert made == Tool("x", "d", CITY, handler, strict=True)
     assert tool(name="x", webhook_url="https://example.com/x").webhook_url
-    with pytest.raises(TypeError, match="unexpected keyword argument 'hander'"):
-        tool(name="x", hander=handler)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'handlr'"):
+        tool(name="x", handlr=handler)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="not valid"):
         tool(handler=handler)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="needs a function"):
