@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from getpatter.models import LatencyBreakdown as LatencyBreakdown
     from getpatter.models import MachineDetectionResult as MachineDetectionResult
     from getpatter.models import STTConfig as STTConfig
-    from getpatter.models import TTSConfig as TTSConfig
     from getpatter.models import Transcript as Transcript
+    from getpatter.models import TTSConfig as TTSConfig
     from getpatter.models import TurnMetrics as TurnMetrics
     from getpatter.stt.base import STTProvider as STTProvider
     from getpatter.stt.local import LocalSTT as LocalSTT
