@@ -141,6 +141,10 @@ def test_no_cut_inside(text: str) -> None:
             "(We are open on Sundays.) Please come by then.",
             ["(We are open on Sundays.)", "Please come by then."],
         ),
+        (
+            'Did she really say "no"?". Then we wait.',
+            ['Did she really say "no"?".', "Then we wait."],
+        ),
         ("**This is very important!** Do it now.", ["**This is very important!**", "Do it now."]),
     ],
 )
@@ -155,6 +159,13 @@ def test_numbers_of_a_list_stay_with_their_item() -> None:
         "1. Apples from the garden",
         "2. Pears from the market",
     ]
+
+
+def test_abbreviations_of_one_language_only() -> None:
+    text = "Vendiamo molte cose, ad es. frutta e verdura fresca"
+    assert pieces(text, language="it") == [text]
+    spanish = "No sabemos todavía lo que es. Pregunte mañana"
+    assert len(pieces(spanish, language="es")) == 2
 
 
 def test_german_dates_are_not_cut() -> None:

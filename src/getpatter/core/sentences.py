@@ -237,12 +237,10 @@ class SentenceChunker:
                 self._after_terminator(following, pieces)
             case _Mode.CLAUSE:
                 self._after_clause(following, pieces)
-            case _Mode.BEFORE_NUMBER:
+            case _Mode.BEFORE_NUMBER | _Mode.TEXT:  # TEXT reads until its own end
                 self._mode = _Mode.TEXT
                 if not following.isdigit():
                     self._cut(pieces, self._min_len)
-            case _Mode.TEXT:
-                pass  # reads until its own end
 
     def _after_terminator(self, following: str, pieces: list[str]) -> None:
         if _RUN.match(following):
