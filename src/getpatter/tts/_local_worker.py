@@ -107,14 +107,14 @@ class Speaker:
             self._write = None
         return "" if code == 0 or sink.cancelled else f"espeak-ng failed (error {code})"
 
-    def _taken(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: object) -> int:
+    def _taken(self, samples: object, count: int, _events: object) -> int:
         """Called by the library for each piece; a 1 stops it."""
         sink = self._write
         if sink is None or sink.cancelled:
             return 1
         if samples and count > 0:
             try:
-                sink.write(ctypes.string_at(samples, count * 2))
+                sink.write(ctypes.string_at(samples, count * 2))  # type: ignore[arg-type]
             except OSError:  # nobody listens any more; an exception cannot pass through the library
                 return 1
         return 0
