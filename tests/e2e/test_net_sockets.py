@@ -260,8 +260,11 @@ async def test_a_message_that_is_too_long_ends_the_socket_with_1009() -> None:
         for command in ("fragments 10 1000", "fragments 1 6000"):
             socket = await WebSocket.open(service.url, max_frame=5000)
             socket.send(command)
-            with pytest.raises(PatterConnectionError):
+            with pytest.raises(
+                PatterConnectionError, match="broke the WebSocket protocol"
+            ) as caught:
                 await socket.receive()
+            assert caught.value.status == 1009
     assert [code for code, _ in service.closed] == [1009, 1009]
 
 
@@ -465,8 +468,9 @@ async def test_a_peer_that_breaks_the_protocol_is_left_with_the_right_code(
 ) -> None:
     silent = await _silent_socket()
     silent.writer.write(frames)
-    with pytest.raises(PatterConnectionError):
+    with pytest.raises(PatterConnectionError, match="broke the WebSocket protocol") as caught:
         await silent.socket.receive()
+    assert caught.value.status == code
     silent.read_all()
     assert code in await silent.close_codes()
     await silent.aclose()

@@ -32,6 +32,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from getpatter._version import __version__
 from getpatter.errors import PatterConnectionError, PatterError, WireError
 from getpatter.net.refusals import clean_text, refusal, secrets_of, unreachable
+from getpatter.net.tasks import TaskNest
 from getpatter.net.tls import loaded_client_context
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class WebSocket:
         self._pulse: asyncio.TimerHandle | None = None
         self._was_heard = True
         self._is_pinged = False
+        self._epilogue = TaskNest("socket", on_error=lambda _name, _error: None)
         self.close_code: int = 0
         """0 while it is open; 1006 when the peer went away without a word."""
         self.close_reason: str = ""
@@ -190,7 +192,9 @@ class WebSocket:
         except BaseException:
             protocol.transport.disconnect(graceful=False)
             raise
-        if self._transport is None:  # picows calls it complete when the peer hangs up instead of answering
+        if (
+            self._transport is None
+        ):  # picows calls it complete when the peer hangs up instead of answering
             raise ConnectionResetError("the peer hung up instead of answering")
         self._beat()
 
@@ -411,6 +415,11 @@ class WebSocket:
 
     # ----------------------------------------------------------------------- what the protocol tells
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether one side has said goodbye."""
+        return self._is_closing
+
     def connected(self, transport: WSTransport) -> None:
         """The upgrade succeeded. Called by the protocol."""
         self._transport = transport
@@ -426,11 +435,7 @@ class WebSocket:
     def broke(self, code: int, what: str) -> None:
         """The peer broke the protocol. Called by the protocol."""
         if self._error is None:
-            self._error = PatterConnectionError(
-                f"{self._vendor} broke the WebSocket protocol: {what}",
-                vendor=self._vendor,
-                status=code,
-            )
+            self._error = self._breach(code, what)
         self._is_closing = True
         if self._transport is not None:
             _send_close(self._transport, code, what)
@@ -458,8 +463,8 @@ class WebSocket:
         """The connection is gone; the last thing that happens. Called by the protocol."""
         if not self.close_code:
             self.close_code = _NO_CLOSE_FRAME
-        if self._error is None and self.close_code not in _NORMAL and not self._is_ours_to_end:
-            self._error = self._lost_error()
+        if self._error is None and not self._is_ours_to_end:
+            self._error = self._broken_off() or self._lost_error()
         if self._pulse is not None:
             self._pulse.cancel()
             self._pulse = None
@@ -470,7 +475,28 @@ class WebSocket:
         if self._on_close is not None:
             self._on_close(self._error)
 
-    def _lost_error(self) -> PatterError:
+    def _broken_off(self) -> PatterError | None:
+        """What picows found wrong with a frame, if that was the end."""
+        ending = None if self._transport is None else self._transport.close_handshake
+        if (
+            ending is None
+            or ending.sent is None
+            or ending.recv_then_sent
+            or self._transport is None
+        ):
+            return None
+        # picows keeps the reason in a future too, which complains if nobody looks at it.
+        self._epilogue.spawn(self._transport.wait_disconnected(), "end")
+        return self._breach(int(ending.sent.code), ending.sent.reason)  # type: ignore[call-overload]
+
+    def _breach(self, code: int, what: str) -> PatterError:
+        return PatterConnectionError(
+            f"{self._vendor} broke the WebSocket protocol: {what}", vendor=self._vendor, status=code
+        )
+
+    def _lost_error(self) -> PatterError | None:
+        if self.close_code in _NORMAL:
+            return None
         if self.close_code == _NO_CLOSE_FRAME:
             what = "the connection was lost"
         else:
@@ -515,9 +541,11 @@ class _Ear(WSListener):
         self._socket.connected(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        socket = self._socket
+        if transport.is_close_frame_sent and not socket.is_closing:
+            self._is_deaf = True  # picows found a fault, said so to the peer, and would read on
         if self._is_deaf:
             return
-        socket = self._socket
         socket.heard()
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
