@@ -252,7 +252,8 @@ Transport = Literal["fast", "plain"]
 class Served:
     """A running server."""
 
-    def __init__(self, port: int, board: Board, app: PhoneApp) -> None:
+    def __init__(self, transport: Transport, port: int, board: Board, app: PhoneApp) -> None:
+        self.transport = transport
         self.port = port
         self.board = board
         self.app = app
@@ -276,7 +277,7 @@ async def serving(
             server = HttpServer(app, port=0, drain_seconds=2.0)
             running = tasks.create_task(server.run())
             try:
-                yield Served(await server.started(), board, app)
+                yield Served(transport, await server.started(), board, app)
             finally:
                 await server.stop()
                 await running
@@ -294,7 +295,7 @@ async def serving(
         while not theirs.started:
             await asyncio.sleep(0.01)  # uvicorn has no event for it
         try:
-            yield Served(theirs.servers[0].sockets[0].getsockname()[1], board, app)
+            yield Served(transport, theirs.servers[0].sockets[0].getsockname()[1], board, app)
         finally:
             app.gate.abort_all()
             theirs.should_exit = True

@@ -73,6 +73,8 @@ async def test_a_call_is_heard_and_answered_on_every_path(served: Served, path: 
     assert answers == [f"piece {n}" for n in range(50)]
     await served.board.lines[0].ended.wait()
     assert served.board.lines[0].closings == [1000]
+    while served.app.gate.census.total:
+        await asyncio.sleep(0)
 
 
 async def test_no_compression_is_agreed_on_in_our_server() -> None:
@@ -445,7 +447,8 @@ async def test_whoever_does_not_speak_websocket_is_shown_out(
 
 
 async def test_a_stranger_cannot_make_us_collect_a_large_frame() -> None:
-    async with serving("fast") as served:
+    patient = SocketLimits(proof_seconds=1000, close_seconds=1000)
+    async with asyncio.timeout(10), serving("fast", limits=patient) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
@@ -458,6 +461,57 @@ async def test_a_stranger_cannot_make_us_collect_a_large_frame() -> None:
         while served.app.gate.census.total:
             await asyncio.sleep(0)
         writer.close()
+
+
+async def test_a_peer_that_starts_and_leaves_in_one_breath_is_reported_once(
+    served: Served,
+) -> None:
+    served.board.may_admit.clear()
+    text = start(served.board.expect()).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(UPGRADE)
+    await reader.readuntil(b"\r\n\r\n")
+    # A masked text frame and a masked close frame (1000), with a mask of zeros.
+    writer.write(b"\x81" + bytes([0x80 | len(text)]) + b"\0\0\0\0" + text)
+    writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
+    await reader.readexactly(4 if served.transport == "fast" else 0)
+    served.board.may_admit.set()
+    while not served.board.lines:
+        await asyncio.sleep(0)
+    await served.board.lines[0].ended.wait()
+    assert served.board.lines[0].closings == [1000]
+    writer.close()
+
+
+async def test_a_peer_cannot_fill_our_memory_during_admission(served: Served) -> None:
+    async def pour(client: ClientConnection) -> None:
+        for _ in range(500):
+            await client.send("x" * 60_000)
+
+    served.board.may_admit.clear()
+    served.board.on_frame = lambda _frame: None
+    url = served.ws + "/ws/stream/CA1"
+    async with connect(url, proxy=None, compression=None) as client, asyncio.TaskGroup() as tasks:
+        await client.send(start(served.board.expect()))
+        pouring = tasks.create_task(pour(client))
+        await asyncio.wait([pouring], timeout=0.3)
+        assert not pouring.done()  # 30 MB do not fit into the sockets' buffers
+        served.board.may_admit.set()
+        await pouring
+        while len(served.board.lines[0].frames) < 500:
+            await asyncio.sleep(0)
+
+
+async def test_a_call_that_is_still_being_placed_is_given_time(transport: Transport) -> None:
+    async with serving(transport, limits=SocketLimits(proof_seconds=0.05)) as served:
+        served.board.may_admit.clear()
+        async with open_socket(served) as client:
+            await client.send(start(served.board.expect()))
+            await client.send(media("patient"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.recv(), 0.2)
+            served.board.may_admit.set()
+            assert json.loads(await client.recv())["data"] == "patient"
 
 
 async def test_all_sockets_can_be_closed_wherever_the_application_runs(served: Served) -> None:

@@ -108,11 +108,12 @@ class UpgradeProtocol(asyncio.Protocol):
             if self._entry is None:
                 self._receive_head(data)
             return
+        # First, because the start that proves it may be at the front of many bytes that came at once.
+        _feed(self._framing, data)
         self._stranger_bytes_left -= len(data)
         if self._socket is not None and self._stranger_bytes_left < 0:
             # Told to go; its close frame is still wanted, but not at any price.
             self._socket.flooded(is_hopeless=self._stranger_bytes_left < -_MOST_FRAME_BYTES)
-        _feed(self._framing, data)
 
     def _receive_head(self, head: bytes) -> None:
         request = _read_head(head)
