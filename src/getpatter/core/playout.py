@@ -226,13 +226,8 @@ class Playout:
 
     def is_silent(self, now: Instant) -> bool:
         """Whether all that was added has been heard."""
-        if self._queued or self._marks_before_end:
-            return False
-        return self.heard_ms(now) >= self._sent_ms
-
-    @property
-    def _marks_before_end(self) -> bool:
-        return bool(self._marks)
+        heard = self.heard_ms(now)
+        return not self._queued and not self._marks and heard >= self._sent_ms
 
     def silent_at(self, now: Instant) -> Instant | None:
         """When `is_silent` may be true at the earliest if nothing else is added; `None` while more waits here."""

@@ -51,7 +51,7 @@ def as_chunk(raw: object) -> LLMChunk | None:
     if kind not in {"text", "tool_call", "usage", "done"}:
         return None
     return LLMChunk(
-        type=kind,  # type: ignore[arg-type]  # checked on the line above
+        type=kind,
         content=str(field("content", "")),
         index=_count(field("index", 0)),
         id=str(field("id", "")),

@@ -6,7 +6,6 @@ Everything that reaches a session passes through `Call.tell`, and everything it 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from getpatter.carriers.base import (
     StreamComplained,
     StreamStarted,
     StreamStopped,
+    WireEvent,
 )
 from getpatter.core import messages as m
 from getpatter.core.session import Manners, Session
@@ -107,6 +107,32 @@ class Parts:
     writer: Writer
 
 
+def input_of(event: WireEvent | None) -> m.AnyInput | None:
+    """What a session is told of a carrier's frame; `None`: nothing (audio goes to the ears)."""
+    match event:
+        case MarkReturned(name=name):
+            return m.MarkCame(name)
+        case KeyReceived(digit=digit):
+            return m.KeyPressed(digit)
+        case StreamStopped():
+            return m.StreamEnded()
+        case _:
+            return None
+
+
+def frame_for(command: m.AnyCommand, wire: MediaWire) -> bytes | None:
+    """The frame that carries out a command; `None` when it is not about the stream."""
+    match command:
+        case m.SendAudio(data=data):
+            return wire.audio(data)
+        case m.SendMark(name=name):
+            return wire.mark(name)
+        case m.SendClear():
+            return wire.clear()
+        case _:
+            return None
+
+
 class Call:
     """The media part of one call, from the accepted stream to its end. A `MediaListener`."""
 
@@ -121,6 +147,8 @@ class Call:
         nest: TaskNest,
         listener: Listener,
         detector: SharedDetector | None,
+        began_at: Instant,
+        wall_offset: float,
         recorder: Recorder | None = None,
     ) -> None:
         """Take over a stream that has been admitted. `begin` starts the conversation.
@@ -134,14 +162,13 @@ class Call:
             nest: Owner of this call's tasks.
             listener: Told of everything that is not audio.
             detector: The built-in voice detector; `None` when the agent brings its own.
+            began_at: Now.
+            wall_offset: Unix seconds minus `Instant`.
             recorder: Keeps a flight recording, if wanted.
         """
-        now = clock.now()
-        self.deadline: Instant | None = None
+        self.deadline: Instant | None = Instant(began_at + FRAMES_EXPECTED_WITHIN)
         self.counters = Counters()
-        self.session = Session(
-            started.format, manners, began_at=now, wall_offset=clock.wall() - now
-        )
+        self.session = Session(started.format, manners, began_at=began_at, wall_offset=wall_offset)
         self._socket = socket
         self._wire = wire
         self._wheel = wheel
@@ -154,7 +181,7 @@ class Call:
         self._to_8k: Converter | None = None
         self._format = started.format
         self._early: list[bytes] = []
-        self._last_frame = now
+        self._last_frame = began_at
         self._is_over = False
         self._is_busy = False
         self._inbox: deque[tuple[m.AnyInput, Instant]] = deque()
@@ -190,19 +217,14 @@ class Call:
         except WireError as error:
             self._bad_frame(str(error), now)
             return
-        match event:
-            case AudioReceived(data=data):
-                self._hear(data)
-            case MarkReturned(name=name):
-                self._apply(m.MarkCame(name), now)
-            case KeyReceived(digit=digit):
-                self._apply(m.KeyPressed(digit), now)
-            case StreamStopped():
-                self._apply(m.StreamEnded(), now)
-            case StreamComplained(text=text):
-                logger.warning("call.stream_complaint text=%s", text)
-            case StreamStarted() | None:
-                pass
+        if isinstance(event, AudioReceived):
+            self._hear(event.data)
+            return
+        if isinstance(event, StreamComplained):
+            logger.warning("call.stream_complaint text=%s", event.text)
+        told = input_of(event)
+        if told is not None:
+            self._apply(told, now)
 
     def dropped(self, reason: str) -> None:
         """The server could not hand a frame on."""
@@ -285,14 +307,8 @@ class Call:
     def _do(self, command: m.AnyCommand, now: Instant) -> None:
         parts = self._parts
         match command:
-            case m.SendAudio(data=data):
-                self._send(self._wire.audio(data), now)
-                if parts is not None:
-                    parts.mouth.room_made()
-            case m.SendMark(name=name):
-                self._send(self._wire.mark(name), now)
-            case m.SendClear():
-                self._send(self._wire.clear(), now)
+            case m.SendAudio() | m.SendMark() | m.SendClear():
+                self._send(command, now)
             case m.Speak():
                 if parts is not None:
                     parts.mouth.speak(command)
@@ -313,10 +329,15 @@ class Call:
             case _:
                 self._listener.reported(command)
 
-    def _send(self, frame: bytes, now: Instant) -> None:
+    def _send(self, command: m.AnyCommand, now: Instant) -> None:
+        frame = frame_for(command, self._wire)
+        if frame is None:
+            return
         self._socket.send(frame)
         if self._recorder is not None:
             self._recorder.frame_out(frame, now)
+        if self._parts is not None:
+            self._parts.mouth.room_made()
 
     def _finish(self, reason: m.EndReason) -> None:
         if self._is_over:

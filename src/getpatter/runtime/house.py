@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from getpatter.carriers.base import StreamStarted
 from getpatter.observability.event_bus import EventBus
-from getpatter.runtime.call import Recorder
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.tasks import TaskNest
@@ -19,20 +18,6 @@ if TYPE_CHECKING:
     from getpatter.runtime.line import Line
 
 Callback = Callable[..., object]
-
-
-class RecorderMaker(Protocol):
-    """Starts the flight recording of a call."""
-
-    def __call__(self, line: Line, started: StreamStarted) -> Recorder | None:
-        """A recorder for this call; `None`: it is not recorded."""
-        ...
-
-
-def no_recorder(line: Line, started: StreamStarted) -> Recorder | None:
-    """Keeps nothing."""
-    del line, started
-    return None
 
 
 @dataclass(slots=True)
@@ -46,7 +31,8 @@ class House:
     nest: TaskNest
     bus: EventBus
     shelf: GreetingShelf = field(default_factory=GreetingShelf)
-    recorder: RecorderMaker = no_recorder
+    flights: Path | None = None
+    """Where flight recordings are kept; `None`: nowhere."""
     on_call_start: Callback | None = None
     on_call_end: Callback | None = None
     on_transcript: Callback | None = None

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from getpatter.carriers.base import Carrier, MediaWire, RecordingFinished, StreamStarted
 from getpatter.core import messages as m
-from getpatter.core.session import APOLOGY
 from getpatter.core.ledger import latency_of, metrics_of, summarise
+from getpatter.core.session import APOLOGY, Manners
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
@@ -30,7 +30,6 @@ from getpatter.runtime import clock
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Call
 from getpatter.runtime.callbacks import CallbackFailed, Callbacks
 from getpatter.runtime.control import CallControl
-from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.desk import Desk
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import (
@@ -41,7 +40,10 @@ from getpatter.runtime.identity import (
     manners_of,
     name_of_provider,
 )
+from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.tasks import TaskNest
+from getpatter.types import Instant
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -129,22 +131,40 @@ class Line:
 
     def answer(self, socket: MediaSocket, wire: MediaWire, started: StreamStarted) -> Call:
         """The stream was admitted: the conversation begins as soon as `on_call_start` has run."""
-        recorder = self._house.recorder(self, started)
-        orders = self.orders
+        now = clock.now()
+        manners = manners_of(self.orders)
         self.call = Call(
             socket=socket,
             wire=wire,
             started=started,
-            manners=manners_of(orders),
+            manners=manners,
             wheel=self._house.wheel,
             nest=self._nest,
             listener=self,
-            detector=None if orders.agent.vad is not None else self._house.detector,
-            recorder=recorder,
+            detector=None if self.orders.agent.vad is not None else self._house.detector,
+            began_at=now,
+            wall_offset=self._wall_offset,
+            recorder=self._recorder(started, manners, now),
         )
         self.status = "in-progress"
         self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")
         return self.call
+
+    def _recorder(
+        self, started: StreamStarted, manners: Manners, now: Instant
+    ) -> FlightRecorder | None:
+        folder = self._house.flights
+        if folder is None:
+            return None
+        return FlightRecorder.begin(
+            folder,
+            self.identity.call_id,
+            carrier=self.identity.carrier,
+            started=started,
+            manners=manners,
+            began_at=now,
+            wall_offset=self._wall_offset,
+        )
 
     async def _live(self, call: Call) -> None:
         try:

@@ -41,7 +41,7 @@ SoundStage = Callable[[bytes, str], Awaitable[bytes | None]]
 """The hook on PCM16 16 kHz of a piece; `None` drops the chunk."""
 
 
-async def as_asked(text: str, is_checked: bool) -> Worded:  # noqa: ARG001, FBT001 - the form of `Wording`
+async def as_asked(text: str, is_checked: bool) -> Worded:  # noqa: FBT001 - the form of `Wording`
     """The wording of an agent without hooks."""
     return Worded(text)
 
@@ -150,7 +150,7 @@ class Mouth:
                 self.characters += len(worded.text)
                 await self._voice(piece, worded.text)
             self._report(m.PieceDone(piece.piece))
-        except Exception as error:  # noqa: BLE001 - one piece fails, the call goes on
+        except Exception as error:
             logger.warning("tts.piece_failed error=%s", type(error).__name__, exc_info=True)
             self._failed(error)
             self._report(m.PieceDone(piece.piece, failed=True))

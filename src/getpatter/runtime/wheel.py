@@ -202,7 +202,9 @@ class PacingWheel:
             deadline = self._deadline_of(place)
             if deadline <= now:
                 self.lateness.add(clock.precise() - deadline)
+                place.at = -math.inf  # a `rearm` inside its own tick must not make it due again now
                 self._tick(place, now)
+                place.at = math.inf
                 deadline = self._deadline_of(place)
             if deadline != math.inf:
                 later.append((place, deadline))

@@ -101,7 +101,7 @@ class Script:
         try:
             async with asyncio.timeout(CHECK_WITHIN):
                 return bool(await settle(check(text)))
-        except Exception as error:  # noqa: BLE001 - user code; a guardrail that fails blocks
+        except Exception as error:
             logger.warning("guardrail.check_failed error=%s", type(error).__name__, exc_info=True)
             return True
 
@@ -139,6 +139,6 @@ async def guarded(
     """The result of a user's hook, sync or async; `unchanged` when it fails."""
     try:
         return await settle(hook(*arguments))
-    except Exception as error:  # noqa: BLE001 - user code; hooks fail open
+    except Exception as error:
         logger.warning("hook.failed stage=%s error=%s", stage, type(error).__name__, exc_info=True)
         return unchanged

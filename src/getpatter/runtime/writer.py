@@ -71,6 +71,6 @@ class Writer:
                 close = getattr(pieces, "aclose", None)
                 if close is not None:
                     await close()
-        except Exception as error:  # noqa: BLE001 - the top of this task: user code and vendors
+        except Exception as error:
             logger.error("reply.failed error=%s", type(error).__name__, exc_info=error)
             self._report(m.ReplyFailed(command.reply, type(error).__name__))

@@ -1,0 +1,388 @@
+"""`Patter`: the object a program talks to. It checks what it is given and hands the work on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from getpatter import config
+from getpatter.agent import Agent, build_agent
+from getpatter.carriers import KINDS
+from getpatter.errors import PatterError
+from getpatter.makers import standard_llm, standard_makers
+from getpatter.observability.event_bus import EventBus
+from getpatter.runtime.hosts import checked_host
+from getpatter.runtime.milestone import Milestone
+from getpatter.tools import guardrail, tool
+from getpatter.types import is_e164, masked
+
+if TYPE_CHECKING:
+    from getpatter.carriers.base import Carrier
+    from getpatter.server.embedded import PhoneServer
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[..., object]
+
+_HIGHEST_PORT: Final = 65535
+_LONGEST_CALL: Final = 14400
+
+
+class Patter:
+    """A phone number with an agent behind it.
+
+    ```python
+    phone = Patter(carrier=Twilio(), phone_number="+15550001234", webhook_url="abc.ngrok.io")
+    agent = phone.agent(system_prompt="...", stt=..., llm=..., tts=...)
+    await phone.serve(agent)
+    ```
+    """
+
+    tool = staticmethod(tool)
+    guardrail = staticmethod(guardrail)
+
+    def __init__(
+        self,
+        carrier: Carrier | None = None,
+        phone_number: str = "",
+        webhook_url: str = "",
+        tunnel: object = None,
+        pricing: Mapping[str, Mapping[str, object]] | None = None,
+        persist: bool | str | Path | None = None,  # noqa: FBT001 - documented
+        *,
+        require_signature: bool = True,
+        trusted_proxies: Iterable[str] = (),
+        allow_private_urls: bool = False,
+        telemetry: object = None,
+    ) -> None:
+        """Describe the phone. Nothing is opened.
+
+        Args:
+            carrier: A `Twilio`, `Telnyx` or `Plivo`; `None` is enough for `test()`.
+            phone_number: Our number, E.164 (`+15550001234`).
+            webhook_url: Bare public host name at which the carrier reaches this machine.
+            tunnel: `True` or a tunnel object, instead of `webhook_url`.
+            pricing: Overrides of the price table.
+            persist: Where calls are kept on disk: `False` nowhere, `True` the platform's directory, a path.
+            require_signature: `False` lets webhooks of a carrier without credentials through.
+            trusted_proxies: Addresses or networks whose forwarding headers count.
+            allow_private_urls: Let tools reach the private network.
+            telemetry: Accepted and ignored: there is none.
+
+        Raises:
+            TypeError: `carrier` is no carrier, or an option has the wrong type.
+            ValueError: `phone_number` or `webhook_url` is malformed, or options exclude each other.
+        """
+        del telemetry
+        self._carrier = _checked_carrier(carrier)
+        if carrier is not None or phone_number:
+            _check_number(phone_number, "phone_number")
+        self._phone_number = phone_number
+        self._webhook_url = checked_host(webhook_url)
+        self._tunnel = tunnel
+        self._pricing = pricing
+        self._persist_root = config.persist_root(persist)
+        self._require_signature = _checked_bool(require_signature, "require_signature")
+        self._trusted_proxies = tuple(trusted_proxies)
+        self._allow_private_urls = _checked_bool(allow_private_urls, "allow_private_urls")
+        self._ready: Milestone[str] = Milestone("ready")
+        self._tunnel_ready: Milestone[str] = Milestone("tunnel_ready")
+        self._server: PhoneServer | None = None
+        self._is_serving = False
+        self.events = EventBus()
+        """What happens on all calls, for whoever wants to listen."""
+
+    def __repr__(self) -> str:
+        carrier = self._carrier.name if self._carrier is not None else None
+        return f"Patter(carrier={carrier!r}, phone_number={masked(self._phone_number)!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.disconnect()
+
+    # ----------------------------------------------------------------------------------- agents
+
+    def agent(self, system_prompt: str, **options: Any) -> Agent:
+        """Declare an agent; see `Agent` for the options.
+
+        Raises:
+            ValueError: options conflict, are out of range, or a credential is missing.
+            TypeError: an option is unknown or has the wrong type.
+        """
+        return build_agent(system_prompt, standard_makers(), **options)
+
+    # ---------------------------------------------------------------------------------- serving
+
+    @property
+    def ready(self) -> Awaitable[str]:
+        """Gives the public host name once calls can come in and go out; raises what made `serve()` fail."""
+        return self._ready
+
+    @property
+    def tunnel_ready(self) -> Awaitable[str]:
+        """Gives the public host name as soon as it is known."""
+        return self._tunnel_ready
+
+    async def serve(  # noqa: PLR0913 - the documented parameters
+        self,
+        agent: Agent,
+        port: int = 8000,
+        recording: bool = False,  # noqa: FBT001 - documented
+        on_call_start: Callback | None = None,
+        on_call_end: Callback | None = None,
+        on_transcript: Callback | None = None,
+        on_message: Callback | str | None = None,
+        voicemail_message: str = "",
+        on_metrics: Callback | None = None,
+        dashboard: bool = True,  # noqa: FBT001 - documented
+        dashboard_token: str = "",
+        tunnel: object = False,
+        *,
+        pricing: Mapping[str, Mapping[str, object]] | None = None,
+        manage_webhook: bool = True,
+        require_signature: bool | None = None,
+        max_call_duration: int = 3600,
+        max_concurrent_calls: int | None = None,
+        idle_timeout: float | None = None,
+        local_recording: bool | str | Path = False,
+        allow_insecure_dashboard: bool = False,
+        webhook_secret: str = "",
+        store: object | None = None,
+        flight_recorder: str | Path | None = None,
+    ) -> None:
+        """Answer calls until `disconnect()`, a signal, or cancellation.
+
+        Order: validate, tunnel, `tunnel_ready`, listen, point the carrier at us, `ready`, wait.
+
+        Args:
+            agent: Answers calls that name no other agent.
+            port: TCP port, 1 to 65535.
+            recording: Have the carrier record every call.
+            on_call_start: Called when media is connected; a returned dict changes this call's settings.
+            on_call_end: Called once per call that started.
+            on_transcript: Called for each utterance of either side.
+            on_message: Writes the replies of a pipeline agent: a function.
+            voicemail_message: Left on answering machines by outbound calls that bring none of their own.
+            on_metrics: Called after each turn.
+            dashboard: Serve the dashboard.
+            dashboard_token: Password of the dashboard.
+            tunnel: As in the constructor; `False` keeps the constructor's choice.
+            pricing: Overrides of the price table, merged last.
+            manage_webhook: Set the carrier's webhook at start.
+            require_signature: `None` keeps the constructor's choice.
+            max_call_duration: Seconds, 1 to 14400.
+            max_concurrent_calls: Above it callers get a busy signal.
+            idle_timeout: Seconds without speech from either side before a polite hang-up.
+            local_recording: Keep a stereo WAV of each call.
+            allow_insecure_dashboard: Serve the dashboard to anybody.
+            webhook_secret: Signs requests to a remote `on_message`.
+            store: A store of call records of your own.
+            flight_recorder: Directory for flight recordings (they hold everything that is said).
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: an argument is out of range, arguments exclude each other, or something is missing.
+            PatterConnectionError: the port is in use, or the tunnel did not come up.
+            PatterError: this phone is serving already.
+        """
+        if self._is_serving:
+            raise PatterError("serve() is already running on this Patter; disconnect() first")
+        self._is_serving = True
+        if self._ready.is_settled:
+            self._renew()
+        try:
+            carrier = self._carrier
+            if carrier is None:
+                raise ValueError("serve() needs a carrier: Patter(carrier=Twilio(), ...)")
+            _check_serving(locals())
+            host = self._host(tunnel)
+            agent = _answerable(agent, on_message)
+            self._tunnel_ready.reach(host)
+            await self._run(
+                carrier,
+                port=port,
+                manage_webhook=manage_webhook,
+                agent=agent,
+                host=host,
+                phone_number=self._phone_number,
+                recording=recording,
+                voicemail_message=voicemail_message,
+                on_call_start=on_call_start,
+                on_call_end=on_call_end,
+                on_transcript=on_transcript,
+                on_message=on_message if agent.mode == "pipeline" else None,
+                on_metrics=on_metrics,
+                require_signature=(
+                    self._require_signature if require_signature is None else require_signature
+                ),
+                trusted_proxies=self._trusted_proxies,
+                max_call_duration=max_call_duration,
+                max_concurrent_calls=max_concurrent_calls,
+                idle_timeout=idle_timeout,
+                flight_recorder=Path(flight_recorder) if flight_recorder is not None else None,
+            )
+        except BaseException as error:
+            self._tunnel_ready.miss(error)
+            self._ready.miss(error)
+            raise
+        finally:
+            self._is_serving = False
+            self._server = None
+
+    async def _run(
+        self, carrier: Carrier, *, port: int, manage_webhook: bool, **serving: Any
+    ) -> None:
+        from getpatter.server.embedded import PhoneServer, Serving  # noqa: PLC0415 - loads the server
+
+        server = self._server = PhoneServer(Serving(**serving), carrier, bus=self.events)
+        with _Signals(server):
+            try:
+                bound = await server.listen(port, bind_host=config.bind_host())
+                logger.info("phone.listening port=%d", bound)
+                if manage_webhook:
+                    await server.point_number()
+                self._ready.reach(server.serving.host)
+                await server.closed()
+            finally:
+                await server.stop()
+
+    def _host(self, tunnel: object) -> str:
+        wanted = self._tunnel if tunnel is False or tunnel is None else tunnel
+        named = getattr(wanted, "hostname", "")
+        if wanted and self._webhook_url and named != self._webhook_url:
+            raise ValueError("webhook_url and tunnel exclude each other: pass one of them")
+        host = self._webhook_url or str(named or "")
+        if not host:
+            raise ValueError(
+                "the carrier must reach this machine: pass Patter(webhook_url='abc.ngrok.io') with a tunnel "
+                "of your own, or tunnel=True"
+            )
+        return host
+
+    def _renew(self) -> None:
+        self._ready = Milestone("ready")
+        self._tunnel_ready = Milestone("tunnel_ready")
+
+    async def disconnect(self) -> None:
+        """Stop serving: hang up every call, close every socket, let every `on_call_end` finish. Idempotent."""
+        server = self._server
+        if server is not None:
+            await server.stop()
+        self._renew()
+
+
+class _Signals:
+    """SIGINT and SIGTERM end the server in order, where the program has not claimed them itself."""
+
+    def __init__(self, server: PhoneServer) -> None:
+        self._server = server
+        self._installed: list[signal.Signals] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+                try:
+                    loop.add_signal_handler(number, self._stop)
+                except NotImplementedError:  # Windows: Ctrl-C cancels the main task instead
+                    return
+                self._installed.append(number)
+
+    def _stop(self) -> None:
+        self._task = asyncio.ensure_future(self._server.stop())
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in self._installed:
+            loop.remove_signal_handler(number)
+
+
+def _checked_carrier(carrier: object) -> Any:
+    if carrier is None or getattr(carrier, "name", None) in KINDS:
+        return carrier
+    raise TypeError(
+        f"carrier must be a Twilio(), Telnyx() or Plivo() object, not {type(carrier).__name__}"
+    )
+
+
+def _check_number(number: object, name: str) -> None:
+    if not isinstance(number, str):
+        raise TypeError(f"{name} must be a str, not {type(number).__name__}")
+    if not is_e164(number):
+        shown = masked(number) if number else "nothing"
+        raise ValueError(f"{name} must be E.164 like +15550001234, got {shown}")
+
+
+def _checked_bool(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
+
+
+def _check_serving(given: Mapping[str, Any]) -> None:
+    if not isinstance(given["agent"], Agent):
+        raise TypeError(
+            f"agent must be made with phone.agent(...), not {type(given['agent']).__name__}"
+        )
+    port = given["port"]
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port must be an int, not {type(port).__name__}")
+    if not 1 <= port <= _HIGHEST_PORT:
+        raise ValueError(f"port must be 1 to 65535, got {port}")
+    for name in ("recording", "dashboard", "manage_webhook", "allow_insecure_dashboard"):
+        _checked_bool(given[name], name)
+    for name in ("on_call_start", "on_call_end", "on_transcript", "on_metrics"):
+        _check_callable(given[name], name)
+    if not isinstance(given["on_message"], str):
+        _check_callable(given["on_message"], "on_message")
+    for name in ("voicemail_message", "dashboard_token", "webhook_secret"):
+        if not isinstance(given[name], str):
+            raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
+    _check_limits(given)
+
+
+def _check_limits(given: Mapping[str, Any]) -> None:
+    duration = given["max_call_duration"]
+    if not isinstance(duration, int) or isinstance(duration, bool):
+        raise TypeError(f"max_call_duration must be an int, not {type(duration).__name__}")
+    if not 1 <= duration <= _LONGEST_CALL:
+        raise ValueError(f"max_call_duration must be 1 to {_LONGEST_CALL} seconds, got {duration}")
+    most = given["max_concurrent_calls"]
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        raise ValueError(f"max_concurrent_calls must be a positive int or None, got {most!r}")
+    idle = given["idle_timeout"]
+    if idle is not None and not (isinstance(idle, (int, float)) and idle > 0):
+        raise ValueError(f"idle_timeout must be positive seconds or None, got {idle!r}")
+
+
+def _check_callable(value: object, name: str) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function, not {type(value).__name__}")
+
+
+def _answerable(agent: Agent, on_message: Callback | str | None) -> Agent:
+    """The agent, with somebody who writes its replies."""
+    if agent.mode == "engine":
+        if on_message is not None:
+            logger.warning("serve.on_message_unused reason=engine")
+        return agent
+    if on_message is not None:
+        if agent.llm is not None:
+            raise ValueError("agent.llm and on_message exclude each other: who shall answer?")
+        return agent
+    return agent if agent.llm is not None else standard_llm(agent)
