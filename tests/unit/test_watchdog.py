@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 from types import FrameType
-
 from typing import TYPE_CHECKING
 
 from getpatter.runtime.watchdog import Held, LoopWatchdog, place_of
