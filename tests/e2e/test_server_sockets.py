@@ -454,12 +454,20 @@ async def test_a_stranger_cannot_make_us_collect_a_large_frame() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HALF_A_MEBIBYTE + b"x" * (64 * 1024))
         assert await reader.readexactly(11) == b"\x88\x09\x03\xf0refused"
+        writer.close()
+
+
+async def test_a_stranger_that_does_not_stop_when_told_to_is_cut_off() -> None:
+    patient = SocketLimits(proof_seconds=1000, close_seconds=1000)
+    frame = b"\x81\xfe" + (60_000).to_bytes(2, "big") + b"\0\0\0\0" + b"x" * 60_000
+    async with asyncio.timeout(10), serving("fast", limits=patient) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             while served.app.gate.census.total:
-                writer.write(b"x" * 65_536)
+                writer.write(frame)
                 await writer.drain()
-        while served.app.gate.census.total:
-            await asyncio.sleep(0)
         writer.close()
 
 
