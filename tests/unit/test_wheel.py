@@ -193,6 +193,28 @@ async def test_a_call_that_does_not_move_on_cannot_hold_the_loop() -> None:
 
 
 @in_virtual_time
+async def test_nor_can_one_that_asks_for_it_again_and_again() -> None:
+    wheel = PacingWheel()
+
+    class Rearms(Call):
+        def tick(self, now: Instant) -> None:
+            super().tick(now)
+            wheel.rearm(self)
+            wheel.rearm(sound)
+
+    stubborn = Rearms(START + 0.02, then=lambda at: at)
+    sound = Call(START + 0.02)
+    wheel.watch(stubborn)
+    wheel.watch(sound)
+    await asyncio.sleep(1.001)
+    assert len(stubborn.ticks) <= 1 / SLOT_S + 1
+    assert len(sound.ticks) == pytest.approx(50, abs=1)
+    assert max(sound.late) < SLOT_S + 0.001
+    wheel.forget(stubborn)
+    wheel.forget(sound)
+
+
+@in_virtual_time
 async def test_a_deadline_that_cannot_be_read_is_that_calls_fault() -> None:
     wheel = PacingWheel()
 

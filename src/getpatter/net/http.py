@@ -102,6 +102,8 @@ class HttpClient:
         Raises:
             PatterConnectionError: no answer, an answer that came too late, or one longer than `max_body`.
         """
+        if not _is_http(request.url):
+            raise self._bad_address(request)
         limit_s = self._total_timeout if total_timeout is None else total_timeout
         attempt = 1
         while True:
@@ -142,6 +144,8 @@ class HttpClient:
             RateLimitError: answered 429.
             PatterConnectionError: another refusal, no answer, silence, or a body that broke off.
         """
+        if not _is_http(request.url):
+            raise self._bad_address(request)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + total
         async with self._answer(request, min(first_byte, total)) as response:
@@ -277,12 +281,15 @@ class HttpClient:
                 unreachable(self._vendor, what), nothing_was_sent=False
             ) from error
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise PatterConnectionError(
-                f"{self._vendor}: not a valid address: {_host(request.url)}",
-                code=ErrorCode.INPUT_VALIDATION,
-                vendor=self._vendor,
-                retryable=False,
-            ) from error
+            raise self._bad_address(request) from error
+
+    def _bad_address(self, request: HttpRequest) -> PatterConnectionError:
+        return PatterConnectionError(
+            f"{self._vendor}: not an address that HTTP can reach: {_host(request.url)}",
+            code=ErrorCode.INPUT_VALIDATION,
+            vendor=self._vendor,
+            retryable=False,
+        )
 
     def _said(self, request: HttpRequest, error: Exception) -> str:
         text = clean_text(str(error), secrets_of(request.url, request.headers))
@@ -364,6 +371,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _host(url: str) -> str:

@@ -30,12 +30,13 @@ _HARMLESS_HEADERS: Final = frozenset(
 # Ways in which services quote a key back, whole or with its middle starred out.
 _SECRETS: Final = (
     re.compile(r"(?i)\b(?:bearer|basic|token|key)\s+(?=\S*\d)[\w\-.~+/=*]{8,}"),
-    re.compile(r"\b[a-z]{2,5}[-_](?:[a-z]+[-_])?[\w\-*]*[\d*][\w\-*]{5,}"),
+    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|api|pat|live|secret)[-_](?=[\w\-]*[\d*])[\w\-*]{6,}"),
     re.compile(
         r"(?i)\b(?:[\w\-]*api[_\-]?key|token|secret|password|signature)[\"']?\s*[=:]\s*[\"']?[^\s\"',&]+"
     ),
     re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{28,}\b"),
 )
+_SECRET_NAME: Final = re.compile(r"(?i)key|token|secret|auth|sig|pass|jwt|access")
 _NUMBER: Final = re.compile(r"(?:\+|%2B|\b00)?\d{8,15}\b")
 
 
@@ -146,7 +147,10 @@ def secrets_of(url: str, headers: Mapping[str, str]) -> tuple[str, ...]:
     for name, value in headers.items():
         if name.lower() not in _HARMLESS_HEADERS:
             found += [value, *value.split()]
-    parts = urlsplit(url)
-    found += [value for _, value in parse_qsl(parts.query)]
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not an address: nobody gets to see any of it
+        return tuple(sorted({*found, url}, key=len, reverse=True))
+    found += [value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
     found += [part for part in (parts.username, parts.password) if part]
     return tuple(sorted(set(found), key=len, reverse=True))

@@ -140,10 +140,14 @@ class PacingWheel:
         if place is None:
             return
         deadline = self._deadline_of(place)
-        if deadline < place.at:
+        if deadline >= place.at:
+            return
+        if self._is_waking:
+            # Not in this wake-up again, or a call that stays due would hold the loop.
+            self._enter(place, max(deadline, math.nextafter(self._last_wake, math.inf)))
+        else:
             self._enter(place, deadline)
-            if not self._is_waking:
-                self._set_timer()
+            self._set_timer()
 
     # ---------------------------------------------------------------------------------------- inside
 
