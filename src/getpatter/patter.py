@@ -47,7 +47,7 @@ class Patter:
     tool = staticmethod(tool)
     guardrail = staticmethod(guardrail)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the documented parameters
         self,
         carrier: Carrier | None = None,
         phone_number: str = "",
@@ -136,20 +136,20 @@ class Patter:
         """Gives the public host name as soon as it is known."""
         return self._tunnel_ready
 
-    async def serve(  # noqa: PLR0913 - the documented parameters
+    async def serve(  # noqa: PLR0913, PLR0917 - the documented parameters
         self,
         agent: Agent,
         port: int = 8000,
-        recording: bool = False,  # noqa: FBT001 - documented
+        recording: bool = False,  # noqa: FBT001, FBT002 - documented
         on_call_start: Callback | None = None,
         on_call_end: Callback | None = None,
         on_transcript: Callback | None = None,
         on_message: Callback | str | None = None,
         voicemail_message: str = "",
         on_metrics: Callback | None = None,
-        dashboard: bool = True,  # noqa: FBT001 - documented
+        dashboard: bool = True,  # noqa: FBT001, FBT002 - documented
         dashboard_token: str = "",
-        tunnel: object = False,
+        tunnel: object = False,  # noqa: FBT002 - documented
         *,
         pricing: Mapping[str, Mapping[str, object]] | None = None,
         manage_webhook: bool = True,
@@ -204,10 +204,8 @@ class Patter:
         if self._ready.is_settled:
             self._renew()
         try:
-            carrier = self._carrier
-            if carrier is None:
-                raise ValueError("serve() needs a carrier: Patter(carrier=Twilio(), ...)")
             _check_serving(locals())
+            carrier = _needed(self._carrier)
             host = self._host(tunnel)
             agent = _answerable(agent, on_message)
             self._tunnel_ready.reach(host)
@@ -304,7 +302,7 @@ class _Signals:
                 self._installed.append(number)
 
     def _stop(self) -> None:
-        self._task = asyncio.ensure_future(self._server.stop())
+        self._server.ask_to_stop()
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
@@ -318,6 +316,12 @@ def _checked_carrier(carrier: object) -> Any:
     raise TypeError(
         f"carrier must be a Twilio(), Telnyx() or Plivo() object, not {type(carrier).__name__}"
     )
+
+
+def _needed(carrier: Carrier | None) -> Carrier:
+    if carrier is None:
+        raise ValueError("serve() needs a carrier: Patter(carrier=Twilio(), ...)")
+    return carrier
 
 
 def _check_number(number: object, name: str) -> None:

@@ -305,29 +305,32 @@ class Call:
     # ---------------------------------------------------------------------- session -> everything
 
     def _do(self, command: m.AnyCommand, now: Instant) -> None:
-        parts = self._parts
         match command:
             case m.SendAudio() | m.SendMark() | m.SendClear():
                 self._send(command, now)
-            case m.Speak():
-                if parts is not None:
-                    parts.mouth.speak(command)
-            case m.StartReply():
-                if parts is not None:
-                    parts.writer.start(command)
-            case m.CancelReply():
-                if parts is not None:
-                    parts.writer.cancel()
-                    parts.mouth.cancel()
-            case m.AskFinal():
-                if parts is not None:
-                    self._nest.spawn(parts.ears.finalize(), name="ask-final")
+            case m.Speak() | m.StartReply() | m.CancelReply() | m.AskFinal():
+                if self._parts is not None:
+                    self._order(self._parts, command)
             case m.HangUp(reason=reason):
                 self._listener.hang_up_now(reason)
             case m.Finish(reason=reason):
                 self._finish(reason)
             case _:
                 self._listener.reported(command)
+
+    def _order(
+        self, parts: Parts, command: m.Speak | m.StartReply | m.CancelReply | m.AskFinal
+    ) -> None:
+        match command:
+            case m.Speak():
+                parts.mouth.speak(command)
+            case m.StartReply():
+                parts.writer.start(command)
+            case m.CancelReply():
+                parts.writer.cancel()
+                parts.mouth.cancel()
+            case m.AskFinal():
+                self._nest.spawn(parts.ears.finalize(), name="ask-final")
 
     def _send(self, command: m.AnyCommand, now: Instant) -> None:
         frame = frame_for(command, self._wire)

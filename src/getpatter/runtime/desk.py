@@ -49,6 +49,7 @@ class Desk:
         shelf: GreetingShelf,
         lost: Callable[[str, Exception], None],
         emit: Emit,
+        expected: AudioFormat,
     ) -> None:
         """Make the services of a call with `agent`; the recogniser begins to connect."""
         self.agent = agent
@@ -65,6 +66,7 @@ class Desk:
         self._services = open_services(agent)
         self._ears = Ears(
             self._services.stt,
+            expected=expected,
             report=tell,
             lost=lambda error: lost("stt", error),
             stages=audio_stages(agent, self._context),

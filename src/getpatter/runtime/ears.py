@@ -43,10 +43,11 @@ class VoiceDetector(Protocol):
 class Ears:
     """The recogniser's side of one call. `open` may begin before there is any media."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a recogniser's whole surroundings
         self,
         stt: STTProvider,
         *,
+        expected: AudioFormat,
         report: Callable[[m.AnyInput], None],
         lost: Callable[[Exception], None],
         stages: tuple[AudioStage, ...] = (),
@@ -57,13 +58,16 @@ class Ears:
 
         Args:
             stt: The recogniser; connected by `run`.
+            expected: What the carrier will most likely send; a recogniser that can is set to take it.
             report: Takes what was heard, at once.
             lost: Told once when the recogniser could not be brought back.
             stages: Filters on the caller's audio, in order.
             after_transcribe: Hook on final words; `None` or `""` drops them.
             detector: The user's own voice detector, fed with PCM16 16 kHz.
         """
-        self._stt = stt
+        choose = getattr(stt, "with_input", None)
+        chosen = choose((expected,)) if callable(choose) and not stages and not detector else None
+        self._stt: STTProvider = stt if chosen is None else chosen
         self._report = report
         self._lost = lost
         self._stages = stages
@@ -120,7 +124,10 @@ class Ears:
             await answer
 
     async def run(self) -> None:
-        """Listen until cancelled. A lost stream is opened again; audio since the break is sent then."""
+        """Listen until cancelled. A lost stream is opened again; audio since the break is sent then.
+
+        A recogniser that ends its results without an error has nothing more to say, and is not asked again.
+        """
         attempts = 0
         began = clock.now()
         while True:
@@ -130,33 +137,29 @@ class Ears:
                 began = clock.now()
                 self._wake.set()
                 await self._exchange()
-                raise ConnectionError("the recogniser ended the stream")
-            except Exception as error:  # noqa: BLE001 - the top of this task: any failure of a provider
-                self._is_connected = False
-                if clock.now() - began > RECONNECT_WITHIN:
-                    attempts = 0
-                attempts += 1
-                logger.warning(
-                    "stt.stream_lost attempt=%d error=%s", attempts, type(error).__name__
-                )
-                if attempts > RECONNECTS:
-                    self._lost(error)
-                    return
-                if attempts == 1:
-                    began = clock.now()
-                await asyncio.sleep(0.1 * 3 ** (attempts - 1))
+            except Exception as failure:  # noqa: BLE001 - the top of this task: any failure of a provider
+                error = failure
+            else:
+                logger.warning("stt.ended_results")
+                return
+            self._is_connected = False
+            if clock.now() - began > RECONNECT_WITHIN:
+                attempts = 0
+            attempts += 1
+            logger.warning("stt.stream_lost attempt=%d error=%s", attempts, type(error).__name__)
+            if attempts > RECONNECTS:
+                self._lost(error)
+                return
+            await asyncio.sleep(0.1 * 3 ** (attempts - 1))
 
     async def _exchange(self) -> None:
-        sending = asyncio.ensure_future(self._send())
-        receiving = asyncio.ensure_future(self._receive())
         try:
-            done, _ = await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            sending.cancel()
-            receiving.cancel()
-            await asyncio.gather(sending, receiving, return_exceptions=True)
+            async with asyncio.TaskGroup() as both:
+                sending = both.create_task(self._send())
+                await self._receive()
+                sending.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
 
     async def _send(self) -> None:
         while True:

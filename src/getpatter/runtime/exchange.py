@@ -207,10 +207,10 @@ class Exchange:
 
     async def settled(self, within: float) -> None:
         """Wait until every call's `on_call_end` has run, `within` seconds at most."""
-        waits = [asyncio.ensure_future(line.settled()) for line in self._lines.values()]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=within)
-            for wait in late:
-                wait.cancel()
-            if late:
-                logger.warning("server.calls_unsettled count=%d", len(late))
+        try:
+            async with asyncio.timeout(within):
+                for line in list(self._lines.values()):
+                    await line.settled()
+        except TimeoutError:
+            late = sum(not line.is_settled for line in self._lines.values())
+            logger.warning("server.calls_unsettled count=%d", late)

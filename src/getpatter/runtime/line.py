@@ -114,6 +114,7 @@ class Line:
             shelf=self._house.shelf,
             lost=self._provider_lost,
             emit=self._emit,
+            expected=self._carrier.wire().format,
         )
 
     def tell(self, event: m.AnyInput) -> None:
@@ -248,6 +249,11 @@ class Line:
         if self.call is None:
             await self.abandon()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything of this call is done."""
+        return self._settled.is_set()
+
     async def settled(self) -> None:
         """Wait until everything of this call is done, `on_call_end` included."""
         await self._settled.wait()
@@ -325,7 +331,7 @@ class Line:
             async with asyncio.timeout(RELEASE_WITHIN):
                 await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
         except (PatterError, TimeoutError) as error:
-            logger.error(
+            logger.warning(
                 "call.hang_up_failed call=%s error=%s", self.identity, type(error).__name__
             )
         if self.call is not None:

@@ -70,7 +70,7 @@ class GreetingShelf:
 class Mouth:
     """The voice's side of one call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a voice's whole surroundings
         self,
         tts: TTSProvider,
         *,

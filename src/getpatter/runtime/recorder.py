@@ -1,10 +1,10 @@
-"""A call's flight recording: everything that crossed its boundary, with the instants, one JSON array a line.
+r"""A call's flight recording: everything that crossed its boundary, with the instants, one JSON array a line.
 
 ```
 {"flight": 1, "carrier": ..., "started": {...}, "manners": {...}, "began_at": ..., "wall_offset": ...}
-["in", 12.345, "{\\"event\\":\\"media\\", ...}"]     a frame of the carrier
+["in", 12.345, "{\"event\":\"media\", ...}"]     a frame of the carrier
 ["told", 12.351, {"type": "Transcribed", ...}]      anything else the session was told
-["out", 12.352, "{\\"event\\":\\"media\\", ...}"]    a frame sent to the carrier
+["out", 12.352, "{\"event\":\"media\", ...}"]    a frame sent to the carrier
 ```
 
 Fed to a fresh session in the same order at the same instants, the inputs give the outputs again, byte for byte

@@ -127,7 +127,9 @@ class LoopWatchdog:
         while not stopped.wait(pause_s):
             if clock.precise() - self._expected < pause_s:
                 continue
-            frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - documented, underscore or not
+            # Documented, underscore or not.
+            frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            frame = frames.get(self._watched)
             if frame is not None:
                 self._seen[place_of(frame)] += 1
 

@@ -72,5 +72,5 @@ class Writer:
                 if close is not None:
                     await close()
         except Exception as error:
-            logger.error("reply.failed error=%s", type(error).__name__, exc_info=error)
+            logger.exception("reply.failed error=%s", type(error).__name__)
             self._report(m.ReplyFailed(command.reply, type(error).__name__))

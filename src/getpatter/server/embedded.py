@@ -77,6 +77,7 @@ class PhoneServer:
         self._http_server: HttpServer | None = None
         self._nest: TaskNest | None = None
         self._watchdog: LoopWatchdog | None = None
+        self._ending = TaskNest("server's end")
         self._closed = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -178,10 +179,15 @@ class PhoneServer:
         """Wait until the server has stopped."""
         await self._closed.wait()
 
+    def ask_to_stop(self) -> None:
+        """Begin to stop, without waiting for it."""
+        if self._stopping is None:
+            self._stopping = self._ending.spawn(self._stop(), name="stop")
+
     async def stop(self) -> None:
         """The six steps of a shutdown, and every `on_call_end`. Idempotent; several may wait for it."""
-        if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._stop())
+        self.ask_to_stop()
+        assert self._stopping is not None, "just begun"
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:

@@ -17,7 +17,8 @@ class STTProvider(Protocol):
     """A recogniser of one call. Any object with these methods will do.
 
     More that is used when it is there: `clone()` (a fresh one for each call), `input_formats` (a tuple of
-    `AudioFormat`, best first; without it PCM16 16 kHz is sent), `feed(data)` (a `send_audio` that never
+    `AudioFormat`, best first; without it PCM16 16 kHz is sent), `with_input(formats)` (a clone that takes the first
+    of `formats` it can, or `None`; asked before `connect`), `feed(data)` (a `send_audio` that never
     waits), `finalize()` (sync or async: the voice has stopped, deliver the final words now), `warmup()`.
     """
 
