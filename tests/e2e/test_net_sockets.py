@@ -26,6 +26,7 @@ from getpatter.errors import (
 )
 from getpatter.net.sockets import Message, SocketRequest, WebSocket
 from getpatter.net.warm import WarmSockets
+from getpatter.testing.time import run as run_in_virtual_time
 
 KEY = "sk-live-51H8abcdefghijkl"
 
@@ -672,3 +673,39 @@ async def _silent_socket(*, ping_every: float | None = None) -> SilentPeer:
     peer = await connected
     peer.socket, peer.server = socket, server
     return peer
+
+
+# ------------------------------------------------------------------------------------------ other loops
+
+
+async def _talk_and_lose_patience() -> float:
+    async with provider() as service:
+        socket = await WebSocket.open(service.url)
+        socket.send("fragments 20 10000")
+        assert len(await socket.receive(limit_s=0.5)) == 200_000
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(PatterConnectionError, match="said nothing for 3600 s"):
+            await socket.receive(limit_s=3600)
+        waited = asyncio.get_running_loop().time() - began
+        await socket.close()
+        return waited
+
+
+def test_in_virtual_time_an_hour_of_pings_passes_at_once() -> None:
+    assert run_in_virtual_time(_talk_and_lose_patience()) == 3600
+
+
+def test_it_works_on_uvloop_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def talk() -> Message:
+        async with provider() as service:
+            socket = await WebSocket.open(service.url)
+            socket.send("fragments 20 10000")
+            whole = await socket.receive()
+            socket.send("close 1011 enough")
+            with pytest.raises(PatterConnectionError, match="1011 enough"):
+                await socket.receive()
+            return whole
+
+    assert len(uvloop.run(talk())) == 200_000

@@ -54,10 +54,10 @@ async def test_never_early_and_at_most_a_slot_late_and_never_drifting() -> None:
     calls = [Call(START + 0.02 + phase * 0.00013) for phase in range(150)]
     for call in calls:
         wheel.watch(call)
-    await asyncio.sleep(60.05)
+    await asyncio.sleep(10.05)
     for call in calls:
         wheel.forget(call)
-        assert len(call.ticks) in {3000, 3001, 3002}
+        assert len(call.ticks) in {500, 501, 502}
         assert min(call.late) >= 0
         assert max(call.late) < SLOT_S + 0.001
     assert wheel.lateness.count == sum(len(call.ticks) for call in calls)

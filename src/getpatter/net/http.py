@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -186,7 +186,9 @@ class HttpClient:
             return HttpResponse(response.status_code, _plain(response.headers), body)
 
     @asynccontextmanager
-    async def _answer(self, request: HttpRequest, limit_s: float) -> AsyncIterator[httpx.Response]:
+    async def _answer(
+        self, request: HttpRequest, limit_s: float
+    ) -> AsyncGenerator[httpx.Response, None]:
         """An answer with a status of success, its body not read yet."""
         client = await self._connected()
         built = client.build_request(
@@ -259,7 +261,9 @@ class HttpClient:
         return bytes(body)
 
     @asynccontextmanager
-    async def _translated(self, request: HttpRequest, *, sent: bool = False) -> AsyncIterator[None]:
+    async def _translated(
+        self, request: HttpRequest, *, sent: bool = False
+    ) -> AsyncGenerator[None, None]:
         import httpx  # noqa: PLC0415 - a tenth of a second that a program without HTTP does not spend
 
         try:

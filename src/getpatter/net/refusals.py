@@ -118,6 +118,8 @@ def _code_and_text(value: object, depth: int) -> tuple[str, str]:
                 inner_code, said = _code_and_text(value.get(key), depth - 1)
                 if said:
                     return inner_code or code, said
+        case _:
+            pass
     return "", ""
 
 

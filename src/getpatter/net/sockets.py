@@ -21,9 +21,7 @@ import aiofastnet
 from picows import (
     WSAutoPingStrategy,
     WSError,
-    WSFrame,
     WSHandshakeError,
-    WSListener,
     WSMsgType,
     WSTransport,
 )
@@ -31,6 +29,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from getpatter._version import __version__
 from getpatter.errors import PatterConnectionError, PatterError, WireError
+from getpatter.net.frames import FrameReader, Message
 from getpatter.net.refusals import clean_text, refusal, secrets_of, unreachable
 from getpatter.net.tasks import TaskNest
 from getpatter.net.tls import loaded_client_context
@@ -51,7 +50,6 @@ _NO_CLOSE_FRAME: Final = 1006
 # picows would log request headers, keys included, at its debug level; what goes wrong is raised as an error.
 _silent = logging.Logger("getpatter.net.picows", logging.CRITICAL)
 
-Message = str | bytes
 OnMessage = Callable[[Message], None]
 OnClose = Callable[[PatterError | None], None]
 """Told once that the socket is gone: `None` when that was in order, else why."""
@@ -208,7 +206,7 @@ class WebSocket:
             netloc,
             resource,
             True,  # noqa: FBT003 - we are the client
-            lambda _request, _response: _Ear(self),
+            lambda _request, _response: FrameReader(self, self._request.max_frame),
             _silent,
             True,  # noqa: FBT003 - disconnect on exception
             None,
@@ -523,89 +521,6 @@ class WebSocket:
             self._transport.send_ping()
         self._was_heard = False
         self._pulse = self._loop.call_later(every, self._beat)
-
-
-class _Ear(WSListener):
-    """What picows calls. Puts fragments together and leaves the rest to the socket."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        super().__init__()
-        self._socket = socket
-        self._max = socket._request.max_frame  # noqa: SLF001 - the other half of one thing
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._is_text = True
-        self._is_deaf = False
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._socket.connected(transport)
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        socket = self._socket
-        if transport.is_close_frame_sent and not socket.is_closing:
-            self._is_deaf = True  # picows found a fault, said so to the peer, and would read on
-        if self._is_deaf:
-            return
-        socket.heard()
-        kind = frame.msg_type
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._break(1002, "reserved bits are set")
-        elif kind == WSMsgType.TEXT or kind == WSMsgType.BINARY:  # noqa: PLR1714 - compared thousands of times
-            if self._parts:
-                self._break(1002, "a new message inside another")
-            elif frame.fin:
-                self._hand_over(frame.get_payload_as_bytes(), is_text=kind == WSMsgType.TEXT)
-            else:
-                self._is_text = kind == WSMsgType.TEXT
-                self._keep(frame.get_payload_as_bytes())
-        elif kind == WSMsgType.CONTINUATION:
-            self._continue(frame)
-        elif kind == WSMsgType.CLOSE:
-            self._is_deaf = True
-            reason = (frame.get_close_message() or b"").decode(errors="replace")
-            socket.peer_closed(int(frame.get_close_code()), reason)  # type: ignore[call-overload]
-
-    def _continue(self, frame: WSFrame) -> None:
-        if not self._parts:
-            self._break(1002, "a continuation of nothing")
-            return
-        self._keep(frame.get_payload_as_bytes())
-        if self._size > self._max:
-            self._break(1009, f"a message longer than {self._max} bytes")
-        elif frame.fin:
-            whole = b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            self._hand_over(whole, is_text=self._is_text)
-
-    def _keep(self, part: bytes) -> None:
-        self._parts.append(part)
-        self._size += len(part)
-
-    def _hand_over(self, payload: bytes, *, is_text: bool) -> None:
-        if not is_text:
-            self._socket.arrived(payload)
-            return
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError:
-            self._break(1007, "a text message that is not UTF-8")
-        else:
-            self._socket.arrived(text)
-
-    def _break(self, code: int, what: str) -> None:
-        self._is_deaf = True
-        self._parts.clear()
-        self._socket.broke(code, what)
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._socket.lost()
-
-    def pause_writing(self) -> None:
-        self._socket.flow(may_send=False)
-
-    def resume_writing(self) -> None:
-        self._socket.flow(may_send=True)
 
 
 def _send_close(transport: WSTransport, code: int, reason: str) -> None:

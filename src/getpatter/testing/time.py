@@ -24,7 +24,7 @@ import asyncio
 import functools
 import selectors
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -129,7 +129,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._wall_offset + self._now
 
     @contextmanager
-    def hold(self, reason: str = "hold()") -> Iterator[None]:
+    def hold(self, reason: str = "hold()") -> Generator[None, None, None]:
         """Let the clock stand still meanwhile, because something real is on its way."""
         self._holds += 1
         self._holding[reason] = self._holding.get(reason, 0) + 1
@@ -264,7 +264,7 @@ def _real_seconds() -> float:
 
 
 @contextmanager
-def hold(reason: str = "hold()") -> Iterator[None]:
+def hold(reason: str = "hold()") -> Generator[None, None, None]:
     """Let the running loop's clock stand still, if it is a virtual one: something real is on its way."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, VirtualTimeLoop):
