@@ -18,6 +18,7 @@ from websockets.http11 import Request, Response  # noqa: TC002 - as the other im
 
 from getpatter.errors import (
     AuthenticationError,
+    CallEndedError,
     ErrorCode,
     PatterConnectionError,
     PatterError,
@@ -611,6 +612,58 @@ async def test_the_pool_is_bounded_and_after_closing_it_opens_nothing() -> None:
         pool.warm(SocketRequest(service.url))
         assert len(pool) == 0
         await pool.aclose()
+
+
+@asynccontextmanager
+async def opening_slowly() -> AsyncIterator[tuple[Provider, asyncio.Event]]:
+    may_answer = asyncio.Event()
+    async with provider() as service:
+
+        async def slowly(peer: ServerConnection, request: Request) -> None:
+            await may_answer.wait()
+
+        service.refuse = slowly
+        yield service, may_answer
+        may_answer.set()
+
+
+async def test_closing_the_pool_ends_who_waits_for_a_socket() -> None:
+    async with opening_slowly() as (service, _):
+        pool = WarmSockets()
+        pool.warm(SocketRequest(service.url))
+        taking = asyncio.create_task(pool.take(SocketRequest(service.url)))
+        while not service.requests:
+            await asyncio.sleep(0.001)
+        await pool.aclose()
+        with pytest.raises(CallEndedError):
+            await taking
+
+
+async def test_a_socket_whose_taker_was_cancelled_is_closed() -> None:
+    async with opening_slowly() as (service, may_answer):
+        pool = WarmSockets()
+        pool.warm(SocketRequest(service.url))
+        taking = asyncio.create_task(pool.take(SocketRequest(service.url)))
+        while not service.requests:
+            await asyncio.sleep(0.001)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        may_answer.set()
+        while not service.closed:
+            await asyncio.sleep(0.001)
+        assert service.open == 0
+        await pool.aclose()
+
+
+async def test_an_opening_that_outlasts_its_keeping_is_given_up() -> None:
+    async with opening_slowly() as (service, _):
+        pool = WarmSockets(keep_s=0.02)
+        pool.warm(SocketRequest(service.url))
+        while len(pool):
+            await asyncio.sleep(0.001)
+        await pool.aclose()
+        assert service.open == 0
 
 
 # ------------------------------------------------------------------------------------------ a raw peer
