@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from getpatter.agent_parts import RealtimeTurnDetection as RealtimeTurnDetection
     from getpatter.agent_parts import SessionContext as SessionContext
     from getpatter.agent_parts import Skill as Skill
+    from getpatter.audio import PcmCarry as PcmCarry
+    from getpatter.audio import StatefulResampler as StatefulResampler
+    from getpatter.audio import mix_pcm as mix_pcm
+    from getpatter.audio import mulaw_to_pcm16 as mulaw_to_pcm16
+    from getpatter.audio import pcm16_to_mulaw as pcm16_to_mulaw
+    from getpatter.audio import resample_8k_to_16k as resample_8k_to_16k
+    from getpatter.audio import resample_16k_to_8k as resample_16k_to_8k
+    from getpatter.audio import resample_24k_to_16k as resample_24k_to_16k
     from getpatter.carriers import twilio as _carriers_twilio
+    from getpatter.core.sentences import SentenceChunker as SentenceChunker
+    from getpatter.core.spoken import filter_emoji as filter_emoji
+    from getpatter.core.spoken import filter_for_tts as filter_for_tts
+    from getpatter.core.spoken import filter_markdown as filter_markdown
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
     from getpatter.errors import AuthenticationError as AuthenticationError
     from getpatter.errors import CallEndedError as CallEndedError
@@ -38,6 +50,8 @@ if TYPE_CHECKING:
     from getpatter.errors import RateLimitError as RateLimitError
     from getpatter.errors import ToolSchemaError as ToolSchemaError
     from getpatter.errors import WireError as WireError
+    from getpatter.events import PatterEventType as PatterEventType
+    from getpatter.llm.base import LLMChunk as LLMChunk
     from getpatter.llm.base import LLMProvider as LLMProvider
     from getpatter.models import CallEvent as CallEvent
     from getpatter.models import CallMetrics as CallMetrics
@@ -53,6 +67,9 @@ if TYPE_CHECKING:
     from getpatter.models import Transcript as Transcript
     from getpatter.models import TTSConfig as TTSConfig
     from getpatter.models import TurnMetrics as TurnMetrics
+    from getpatter.observability.event_bus import EventBus as EventBus
+    from getpatter.patter import Patter as Patter
+    from getpatter.runtime.control import CallControl as CallControl
     from getpatter.stt.base import STTProvider as STTProvider
     from getpatter.stt.local import LocalSTT as LocalSTT
     from getpatter.tools import Guardrail as Guardrail
@@ -62,6 +79,9 @@ if TYPE_CHECKING:
     from getpatter.tools import tool as tool
     from getpatter.tts.base import TTSProvider as TTSProvider
     from getpatter.tts.local import LocalTTS as LocalTTS
+    from getpatter.vad.base import VADEvent as VADEvent
+    from getpatter.vad.base import VADProvider as VADProvider
+    from getpatter.vad.silero import SileroVAD as SileroVAD
 
     Twilio = _carriers_twilio.Carrier
 
@@ -72,6 +92,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "AllProvidersFailedError": "errors",
     "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
+    "CallControl": "runtime.control",
     "CallEndedError": "errors",
     "CallEvent": "models",
     "CallMetrics": "models",
@@ -82,27 +103,35 @@ _EXPORTS: Final[dict[str, str]] = {
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
     "ErrorCode": "errors",
+    "EventBus": "observability.event_bus",
     "Guardrail": "tools",
     "HookContext": "models",
     "IncomingMessage": "models",
+    "LLMChunk": "llm.base",
     "LLMProvider": "llm.base",
     "LatencyBreakdown": "models",
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
     "PartialStreamError": "errors",
+    "Patter": "patter",
     "PatterConfigError": "errors",
     "PatterConnectionError": "errors",
     "PatterDeprecationWarning": "errors",
     "PatterError": "errors",
+    "PatterEventType": "events",
+    "PcmCarry": "audio",
     "PipelineHooks": "agent_parts",
     "ProvisionError": "errors",
     "RateLimitError": "errors",
     "RealtimeTurnDetection": "agent_parts",
     "STTConfig": "models",
     "STTProvider": "stt.base",
+    "SentenceChunker": "core.sentences",
     "SessionContext": "agent_parts",
+    "SileroVAD": "vad.silero",
     "Skill": "agent_parts",
+    "StatefulResampler": "audio",
     "TTSConfig": "models",
     "TTSProvider": "tts.base",
     "Tool": "tools",
@@ -110,9 +139,20 @@ _EXPORTS: Final[dict[str, str]] = {
     "Transcript": "models",
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
+    "VADEvent": "vad.base",
+    "VADProvider": "vad.base",
     "WireError": "errors",
     "define_tool": "tools",
+    "filter_emoji": "core.spoken",
+    "filter_for_tts": "core.spoken",
+    "filter_markdown": "core.spoken",
     "guardrail": "tools",
+    "mix_pcm": "audio",
+    "mulaw_to_pcm16": "audio",
+    "pcm16_to_mulaw": "audio",
+    "resample_16k_to_8k": "audio",
+    "resample_24k_to_16k": "audio",
+    "resample_8k_to_16k": "audio",
     "tool": "tools",
 }
 

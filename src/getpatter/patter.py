@@ -24,7 +24,7 @@ from getpatter.types import is_e164, masked
 
 if TYPE_CHECKING:
     from getpatter.carriers.base import Carrier
-    from getpatter.server.embedded import PhoneServer
+    from getpatter.server.phone import PhoneServer
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class Patter:
     async def _run(
         self, carrier: Carrier, *, port: int, manage_webhook: bool, **serving: Any
     ) -> None:
-        from getpatter.server.embedded import PhoneServer, Serving  # noqa: PLC0415 - loads the server
+        from getpatter.server.phone import PhoneServer, Serving  # noqa: PLC0415 - loads the server
 
         server = self._server = PhoneServer(Serving(**serving), carrier, bus=self.events)
         with _Signals(server):

@@ -7,7 +7,12 @@ carrier that is not configured answer 503.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from getpatter.carriers.base import Carrier
+    from getpatter.config import LocalConfig
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
     "twilio": frozenset(
@@ -16,3 +21,18 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "telnyx": frozenset({"voice"}),
     "plivo": frozenset({"voice", "status", "amd", "recording", "transfer", "voicemail"}),
 }
+
+
+def carrier_of(config: LocalConfig) -> Carrier:
+    """The carrier that a configuration names, with its credentials; without any it can verify nothing.
+
+    Raises:
+        ValueError: there is no such carrier.
+    """
+    if config.telephony_provider not in KINDS:
+        raise ValueError(
+            f"telephony_provider {config.telephony_provider!r} is none of {sorted(KINDS)}"
+        )
+    module = import_module(f"{__name__}.{config.telephony_provider}")
+    carrier: Carrier = module.Carrier.from_config(config)
+    return carrier

@@ -20,7 +20,7 @@ import msgspec
 from getpatter.carriers import _twilio_forms as forms
 from getpatter.carriers._twilio_wire import Wire
 from getpatter.carriers.base import FINAL_STATUSES, Dial, Stream, Verdict, WebhookEvent
-from getpatter.config import optional_credential
+from getpatter.config import LocalConfig, optional_credential
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
@@ -107,6 +107,11 @@ class Carrier:
             raise PatterConfigError(
                 f"dtmf_via is 'audio' or 'redirect', not {self.dtmf_via!r}", vendor=forms.NAME
             )
+
+    @classmethod
+    def from_config(cls, config: LocalConfig) -> Self:
+        """The account of a `LocalConfig`."""
+        return cls.without_credentials(config.twilio_sid, config.twilio_token)
 
     @classmethod
     def without_credentials(cls, account_sid: str = "", auth_token: str = "") -> Self:

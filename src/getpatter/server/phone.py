@@ -1,0 +1,214 @@
+"""The server behind `Patter.serve()`: one carrier, one agent, all their calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from getpatter.carriers import KINDS
+from getpatter.carriers.base import Carrier
+from getpatter.errors import PatterError
+from getpatter.net.http import HttpClient
+from getpatter.observability.event_bus import EventBus
+from getpatter.runtime.detector import SharedDetector
+from getpatter.runtime.exchange import Exchange
+from getpatter.runtime.house import House
+from getpatter.runtime.identity import Orders
+from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.watchdog import LoopWatchdog
+from getpatter.runtime.wheel import PacingWheel
+from getpatter.server.app import PhoneApp, create_app
+from getpatter.server.gate import ServerSettings
+from getpatter.server.limits import SocketLimits, TrustedProxies
+from getpatter.server.listener import HttpServer
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from getpatter.agent import Agent
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[..., object]
+
+POINT_ATTEMPTS: Final = 3
+FAREWELL_WITHIN: Final = 30.0
+DRAIN_WITHIN: Final = 10.0
+SPARE_SOCKETS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What `serve()` was asked for, validated."""
+
+    agent: Agent
+    host: str
+    phone_number: str = field(default="", repr=False)
+    recording: bool = False
+    voicemail_message: str = ""
+    on_call_start: Callback | None = None
+    on_call_end: Callback | None = None
+    on_transcript: Callback | None = None
+    on_message: Callback | None = None
+    on_metrics: Callback | None = None
+    require_signature: bool = True
+    trusted_proxies: Sequence[str] = ()
+    max_call_duration: int = 3600
+    max_concurrent_calls: int | None = None
+    idle_timeout: float | None = None
+    flight_recorder: Path | None = None
+
+
+class PhoneServer:
+    """All that serves calls, on one event loop. `listen`, `point_number`, `closed`, `stop`."""
+
+    def __init__(self, serving: Serving, carrier: Carrier, *, bus: EventBus | None = None) -> None:
+        """Prepare; nothing is opened before `open` or `listen`."""
+        self.serving = serving
+        self.carrier = carrier
+        self.bus = bus if bus is not None else EventBus()
+        self.exchange: Exchange | None = None
+        self.webhook_error = ""
+        self._house: House | None = None
+        self._app: PhoneApp | None = None
+        self._http_server: HttpServer | None = None
+        self._nest: TaskNest | None = None
+        self._watchdog: LoopWatchdog | None = None
+        self._ending = TaskNest("server's end")
+        self._closed = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+
+    def open(self) -> PhoneApp:
+        """The ASGI application, with everything it needs, on the running loop. Idempotent."""
+        if self._app is not None:
+            return self._app
+        serving = self.serving
+        self._nest = TaskNest("server")
+        wheel = PacingWheel()
+        house = self._house = House(
+            host=serving.host,
+            wheel=wheel,
+            detector=SharedDetector(wheel),
+            http=HttpClient(self.carrier.name),
+            nest=self._nest,
+            bus=self.bus,
+            flights=serving.flight_recorder,
+            on_call_start=serving.on_call_start,
+            on_call_end=serving.on_call_end,
+            on_transcript=serving.on_transcript,
+            on_metrics=serving.on_metrics,
+            on_message=serving.on_message,
+        )
+        self.exchange = Exchange(
+            house, orders=self._orders, max_concurrent_calls=serving.max_concurrent_calls
+        )
+        most = serving.max_concurrent_calls
+        self._app = create_app(
+            self.exchange,
+            {self.carrier.name: self.carrier},
+            settings=ServerSettings(
+                host=serving.host,
+                require_signature=serving.require_signature,
+                proxies=TrustedProxies.of(serving.trusted_proxies),
+                sockets=SocketLimits()
+                if most is None
+                else SocketLimits(total=most + SPARE_SOCKETS),
+            ),
+            absent={name: kinds for name, kinds in KINDS.items() if name != self.carrier.name},
+        )
+        self._watchdog = LoopWatchdog()
+        self._watchdog.start()
+        return self._app
+
+    def _orders(self) -> Orders:
+        serving = self.serving
+        return Orders(
+            agent=serving.agent,
+            first_message=serving.agent.first_message,
+            max_call_duration=serving.max_call_duration,
+            is_recorded=serving.recording,
+            idle_timeout=serving.idle_timeout,
+        )
+
+    async def listen(self, port: int, *, bind_host: str) -> int:
+        """Accept requests; returns the port.
+
+        Raises:
+            PatterConnectionError: the port cannot be had.
+        """
+        server = self._http_server = HttpServer(self.open(), bind_host=bind_host, port=port)
+        assert self._nest is not None, "open() has made it"
+        self._nest.spawn(self._run(server), name="http")
+        return await server.started()
+
+    async def _run(self, server: HttpServer) -> None:
+        try:
+            await server.run()
+        finally:
+            self._closed.set()
+
+    async def point_number(self) -> None:
+        """Set the carrier's webhook to this server: three attempts, then a line that says what to do by hand."""
+        assert self._house is not None, "open() has made it"
+        exchange = self.carrier.point_number
+        error: PatterError | None = None
+        for attempt in range(POINT_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(0.5 * attempt)
+            try:
+                await self._house.http.run(
+                    exchange(self.serving.phone_number, host=self.serving.host)
+                )
+            except PatterError as failure:
+                error = failure
+            else:
+                self.webhook_error = ""
+                return
+        self.webhook_error = str(error)
+        logger.error(
+            "server.webhook_not_set reason=%s set_by_hand=https://%s/webhooks/%s/voice",
+            error,
+            self.serving.host,
+            self.carrier.name,
+        )
+
+    async def closed(self) -> None:
+        """Wait until the server has stopped."""
+        await self._closed.wait()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop, without waiting for it."""
+        if self._stopping is None:
+            self._stopping = self._ending.spawn(self._stop(), name="stop")
+
+    async def stop(self) -> None:
+        """The six steps of a shutdown, and every `on_call_end`. Idempotent; several may wait for it."""
+        self.ask_to_stop()
+        assert self._stopping is not None, "just begun"
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if self.exchange is not None:
+            self.exchange.refuse_new()
+            await self.exchange.hang_up_all()
+        if self._http_server is not None:
+            await self._http_server.stop()
+        elif self._app is not None:
+            await self._app.gate.close_all(1001, "Server shutting down", within=DRAIN_WITHIN)
+        if self.exchange is not None:
+            await self.exchange.settled(FAREWELL_WITHIN)
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if self._nest is not None:
+            await self._nest.close()
+        if self._house is not None:
+            await self._house.http.aclose()
+        self._closed.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application inside somebody else's server."""
+        await self.open()(scope, receive, send)
