@@ -42,11 +42,16 @@ class BargeIn:
 
     def words(self, count: int, lasts_ms: float | None) -> bool:
         """The recogniser alone heard `count` words. True when they amount to an interruption."""
-        before = self._speech_ms
-        self._speech_ms = max(before, MS_PER_WORD * count if lasts_ms is None else lasts_ms)
-        return self._is_reached_from(before)
+        # Not added to the detector's count: on a noisy line that is over the threshold already.
+        length = MS_PER_WORD * count if lasts_ms is None else lasts_ms
+        return 0 < self.threshold_ms <= length
 
-    def _is_reached_from(self, before: float, slack: float = 0.0) -> bool:
+    @property
+    def is_reached(self) -> bool:
+        """Whether the present burst has reached the threshold."""
+        return 0 < self.threshold_ms <= self._speech_ms
+
+    def _is_reached_from(self, before: float, slack: float) -> bool:
         goal = self.threshold_ms - slack
         return self.threshold_ms > 0 and before < goal <= self._speech_ms
 

@@ -37,6 +37,8 @@ class Patience:
     """From the end of the voice to the recogniser's confirmation of words that it had guessed."""
     empty_wait: float = 1.5
     """From the end of the voice to the first word of it."""
+    noise: float = 15.0
+    """From the beginning of a sound to the first word of it: what lasts longer is the line, not a person."""
     key_gap: float = 1.5
     """Between two keys of one entry (CV-68)."""
 
@@ -66,28 +68,45 @@ class Endpointing:
     _finals: list[str] = field(default_factory=list)
     _interim: str = ""
     _keys: str = ""
+    _guess: list[str] = field(default_factory=list)
     _speaks: bool = False
     _made_sound: bool = False
+    _sound_at: Instant | None = None
     _turn_ended: bool = False
     _words_at: Instant | None = None
     _key_at: Instant | None = None
 
-    def speech_started(self) -> None:
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the detector hears a voice now."""
+        return self._speaks
+
+    def speech_started(self, at: Instant) -> None:
         """The detector hears a voice."""
         self._speaks = True
         self._made_sound = True
         self._turn_ended = False
+        self._sound_at = at
         self.stopped_at = None
+        self._guess.clear()
+
+    def interrupted(self, at: Instant) -> None:
+        """The caller spoke over the agent, perhaps too briefly for the detector to say so."""
+        self._made_sound = True
+        self._sound_at = at
+        if not self._speaks:
+            self.stopped_at = at
 
     def speech_stopped(self, last_speech: Instant) -> None:
         """The detector has heard no voice since `last_speech`."""
         self._speaks = False
         self.stopped_at = last_speech
 
-    def transcribed(self, said: Transcript, at: Instant) -> None:
-        """The recogniser reports words, or the end of the turn."""
-        text = said.text.strip()
+    def transcribed(self, said: Transcript, at: Instant) -> str:
+        """The recogniser reports words, or the end of the turn. Returns those not answered already."""
+        text = self._without_guess(said.text.strip())
         if said.is_final:
+            self._guess.clear()
             if text:
                 self._finals.append(text)
                 self.confidence = said.confidence
@@ -99,7 +118,16 @@ class Endpointing:
             self._words_at = at
             self._made_sound = True
         if said.speech_final:
-            self._turn_ended = True
+            self._turn_ended = self.has_words
+        return text
+
+    def _without_guess(self, text: str) -> str:
+        """`text` without the words that were answered before the recogniser confirmed them."""
+        known = len(self._guess)
+        words = text.split()
+        if known and _bare(words[:known]) == self._guess:
+            return " ".join(words[known:])
+        return text
 
     def pressed(self, digit: str, at: Instant) -> None:
         """The caller pressed a key."""
@@ -143,6 +171,8 @@ class Endpointing:
             return self._words_at if self._turn_ended else self._limit()
         if self._made_sound and self.stopped_at is not None:
             return Instant(self.stopped_at + self.patience.empty_wait)
+        if self._made_sound and self._sound_at is not None:
+            return Instant(self._sound_at + self.patience.noise)
         return None
 
     def _limit(self) -> Instant | None:
@@ -165,14 +195,15 @@ class Endpointing:
     def take(self) -> str:
         """The turn's text; from here on a new turn is collected."""
         text = " ".join([*self._aside, self.text]) if self._aside else self.text
+        self._guess = _bare(self._interim.split())
         self._aside.clear()
         self._finals.clear()
         self._interim = self._keys = ""
         self._words_at = self._key_at = self.final_at = None
         self._turn_ended = False
-        self._made_sound = self._speaks
-        if not self._speaks:
-            self.stopped_at = None
+        # A voice that goes on into the next turn has to prove itself again only if words come of it.
+        self._made_sound = False
+        self.stopped_at = None
         return text
 
     def set_aside_murmur(self, now: Instant, language: str) -> None:
@@ -197,8 +228,13 @@ _MURMURS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+def _bare(words: list[str]) -> list[str]:
+    """Words as they compare: a recogniser adds capitals and punctuation when it confirms."""
+    return ["".join(c for c in word.casefold() if c.isalnum()) for word in words]
+
+
 def is_murmur(text: str, language: str) -> bool:
     """Whether the words only say "I am listening"."""
-    known = _MURMURS.get(language.split("-")[0].lower(), _MURMURS["en"])
+    known = _MURMURS.get(language.split("-", maxsplit=1)[0].lower(), _MURMURS["en"])
     words = re.findall(r"\w+", text.casefold())
     return bool(words) and all(word in known for word in words)

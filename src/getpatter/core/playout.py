@@ -34,6 +34,8 @@ LOW_MS: Final = 120.0
 """Below this lead, less than a whole chunk is sent rather than waiting for more."""
 MARK_EVERY_MS: Final = 500.0
 MARK_GRACE_MS: Final = 1500.0
+_ROUNDING_MS: Final = 0.001
+"""Instants are floats: a deadline that was computed from a position misses it by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Playout:
 
     def _is_worth_sending(self, lead: float) -> bool:
         whole = self.format.ms(self._queued) >= CHUNK_MS
-        return whole or lead <= LOW_MS or self._is_piece_complete
+        return whole or lead <= LOW_MS + _ROUNDING_MS or self._is_piece_complete
 
     @property
     def _is_piece_complete(self) -> bool:
@@ -227,15 +229,16 @@ class Playout:
     def is_silent(self, now: Instant) -> bool:
         """Whether all that was added has been heard."""
         heard = self.heard_ms(now)
-        return not self._queued and not self._marks and heard >= self._sent_ms
+        return not self._queued and not self._marks and heard >= self._sent_ms - _ROUNDING_MS
 
     def silent_at(self, now: Instant) -> Instant | None:
         """When `is_silent` may be true at the earliest if nothing else is added; `None` while more waits here."""
         if self._queued:
             return None
+        heard = self.heard_ms(now)
         if self._marks:
-            return self._marks[-1].due
-        return Instant(now + max(0.0, self._sent_ms - self.heard_ms(now)) / 1000)
+            return max(mark.due for mark in self._marks)
+        return Instant(now + max(0.0, self._sent_ms - heard) / 1000)
 
     def clear(self, now: Instant) -> float:
         """Drop everything that was not heard, here and at the carrier. Returns the position of the ear.

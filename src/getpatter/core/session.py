@@ -103,7 +103,10 @@ class Session:
         self._turns = 0
         self._replies = 0
         self._pieces = 0
-        self._voicing: int | None = None
+        self._to_say: list[str] = []
+        self._is_hung_up = False
+        self._is_finished = False
+        self._reported_since: Instant | None = None
         self._interruption: _Interruption | None = None
         self._voice_began: Instant | None = None
         self._voice_ended: Instant | None = None
@@ -118,8 +121,15 @@ class Session:
 
     def handle(self, event: m.AnyInput, now: Instant) -> list[m.AnyCommand]:
         """Take one input; returns what to do, in order. `now` never goes back."""
+        if self._is_finished:
+            return []
         self._take(event, now)
         self._settle(now)
+        return self._asked_for()
+
+    def _asked_for(self) -> list[m.AnyCommand]:
+        if self._is_finished:
+            self._out.append(m.Finish(self.end_reason or "caller_hangup"))
         out, self._out = self._out, []
         return out
 
@@ -139,18 +149,19 @@ class Session:
             self._silence_due(now),
             min(self._quiet.values()) if self._quiet else None,
             self._idle_due(),
+            self._sustained_due(),
             None if self._limit_reached else Instant(self._began_at + self.manners.max_duration),
         ]
         return min((time for time in times if time is not None), default=None)
 
-    def _take(self, event: m.AnyInput, now: Instant) -> None:
+    def _take(  # noqa: C901, PLR0912 - one case for each input, nothing nested
+        self, event: m.AnyInput, now: Instant
+    ) -> None:
         match event:
             case m.Voiced(probability=probability):
                 self._voiced(probability, now)
-            case m.VoiceStarted(ago_ms=ago):
-                self._voice_started(Instant(now - ago / 1000), now)
-            case m.VoiceStopped(ago_ms=ago):
-                self._voice_stopped(Instant(now - ago / 1000), now)
+            case m.VoiceStarted() | m.VoiceStopped():
+                self._reported(event, now)
             case m.Transcribed():
                 self._transcribed(event, now)
             case m.KeyPressed(digit=digit):
@@ -164,10 +175,7 @@ class Session:
             case m.ReplyText() | m.ReplyWritten() | m.ReplyFailed():
                 self._reply_event(event, now)
             case m.Opened(first_message=first):
-                self._turn(Turn.OPENED, now)
-                self._sound_at = now
-                if first:
-                    self._say_unasked(first, now, is_greeting=True)
+                self._opened(first, now)
             case m.SayAsked(text=text):
                 self._say_asked(text, now)
             case m.QuietAwaited(ticket=ticket):
@@ -183,10 +191,23 @@ class Session:
             case m.Ticked():
                 self._ticked(now)
 
+    def _opened(self, first_message: str, now: Instant) -> None:
+        if self.floor is not Floor.OPENING:
+            return
+        self._turn(Turn.OPENED, now)
+        self._sound_at = now
+        if first_message:
+            self._say_unasked(first_message, now, is_greeting=True)
+        elif self._endpointing.is_speaking:
+            self._turn(Turn.CALLER_STARTED, now)
+
     def _settle(self, now: Instant) -> None:
         """Carry on until nothing changes: words complete, audio to send, replies heard."""
         if self.floor in LISTENING:
             self._listen(now)
+        if self._to_say and self.floor is Floor.OPEN:
+            words, self._to_say = " ".join(self._to_say), []
+            self._say_unasked(words, now)
         self._send(now)
         if self._reply is not None or self.floor is Floor.CLOSING:
             self._finish_reply(now)
@@ -213,10 +234,9 @@ class Session:
                 if self.manners.long_turn_message and self._reply is not None:
                     self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
             case Act.HANG_UP:
-                self.end_reason = self.end_reason or self._close_reason
-                self._out.append(m.HangUp(self.end_reason))
+                self._hang_up(self._close_reason)
             case Act.REPORT_END:
-                self._out.append(m.Finish(self.end_reason or "caller_hangup"))
+                self._is_finished = True
 
     # ------------------------------------------------------------------------------------- hearing
 
@@ -232,12 +252,25 @@ class Session:
         if self._barge_in.voice(probability, frame_ms):
             self._turn(Turn.SUSTAINED, now)
 
+    def _reported(self, event: m.VoiceStarted | m.VoiceStopped, now: Instant) -> None:
+        edge = Instant(now - event.ago_ms / 1000)
+        match event:
+            case m.VoiceStarted():
+                self._reported_since = edge
+                self._voice_started(edge, now)
+            case m.VoiceStopped():
+                self._reported_since = None
+                self._voice_stopped(edge, now)
+
     def _voice_started(self, onset: Instant, now: Instant) -> None:
         self._voice_began = onset
         self._sound_at = now
-        self._endpointing.speech_started()
+        self._endpointing.speech_started(onset)
         self._out.append(m.ReportSpeech("user", started=True))
         self._turn(Turn.CALLER_STARTED, now)
+        if self._barge_in.is_reached:
+            # A threshold shorter than the detector's own doubt was passed before it was sure.
+            self._turn(Turn.SUSTAINED, now)
 
     def _voice_stopped(self, last: Instant, now: Instant) -> None:
         began = self._voice_began if self._voice_began is not None else last
@@ -250,7 +283,7 @@ class Session:
         self._turn(Turn.CALLER_STOPPED, now)
 
     def _transcribed(self, said: m.Transcribed, now: Instant) -> None:
-        self._endpointing.transcribed(
+        fresh = self._endpointing.transcribed(
             Transcript(
                 text=said.text,
                 is_final=said.is_final,
@@ -259,7 +292,7 @@ class Session:
             ),
             now,
         )
-        if not said.text.strip():
+        if not fresh:
             return
         self._sound_at = now
         if not said.is_final:
@@ -269,7 +302,7 @@ class Session:
             lasts = None
             if said.start_ms is not None and said.end_ms is not None:
                 lasts = said.end_ms - said.start_ms
-            if self._barge_in.words(len(said.text.split()), lasts):
+            if self._barge_in.words(len(fresh.split()), lasts):
                 self._turn(Turn.SUSTAINED, now)
 
     def _listen(self, now: Instant) -> None:
@@ -279,7 +312,10 @@ class Session:
             case Verdict.EMPTY:
                 self._endpointing.take()
                 self._turn(Turn.TURN_EMPTY, now)
-            case Verdict.WAIT | Verdict.NOTHING:
+            case Verdict.NOTHING:
+                # Whatever took the floor, no word of it is left to wait for.
+                self._turn(Turn.TURN_EMPTY, now)
+            case Verdict.WAIT:
                 pass
 
     # ----------------------------------------------------------------------------------- answering
@@ -323,8 +359,8 @@ class Session:
         """Words of the program: beside a reply under way, else as one of their own."""
         if self._reply is not None and self.floor in AUDIBLE | {Floor.THINKING, Floor.DOUBT}:
             self._add_piece(self._reply, text, is_checked=True)
-        elif self.floor is Floor.OPEN:
-            self._say_unasked(text, now)
+        else:
+            self._to_say.append(text)
 
     def _reply_event(
         self, event: m.ReplyText | m.ReplyWritten | m.ReplyFailed, now: Instant
@@ -401,7 +437,8 @@ class Session:
                 self._out.append(m.SendAudio(outgoing.data))
             else:
                 self._out.append(m.SendMark(outgoing.name))
-        if sends and reply is not None and not reply.has_audio:
+        has_audio = any(isinstance(outgoing, Audio) for outgoing in sends)
+        if has_audio and reply is not None and not reply.has_audio:
             reply.first_audio_at = now
             self._out.append(m.ReportSpeech("agent", started=True))
             self._turn(Turn.AGENT_STARTED, now)
@@ -483,10 +520,12 @@ class Session:
         self.playout.clear(now)
         bargein_ms: float | None = None
         if event is Turn.SUSTAINED:
+            self._endpointing.interrupted(now)
+            unsaid = _rest(reply.text, heard)
             self._interruption = _Interruption(
-                unsaid=_rest(reply.text, heard),
+                unsaid=unsaid,
                 user_text=reply.user_text,
-                was_unwritten=not reply.pieces and not reply.is_unasked,
+                was_unwritten=not unsaid and not reply.is_written,
             )
             if reply.has_audio and self._voice_began is not None:
                 bargein_ms = max(0.0, (now - self._voice_began) * 1000)
@@ -511,14 +550,30 @@ class Session:
     def _ticked(self, now: Instant) -> None:
         if not self._limit_reached and now >= self._began_at + self.manners.max_duration:
             self._limit_reached = True
-            self.end_reason = "time_limit"
-            self._out.append(m.HangUp("time_limit"))
+            self._hang_up("time_limit")
         deadline = self._table.deadline
         if deadline is not None and now >= deadline:
             self._turn(Turn.ALARM, now)
         idle = self._idle_due()
         if idle is not None and now >= idle:
             self._idle(now)
+
+        sustained = self._sustained_due()
+        if sustained is not None and now >= sustained:
+            self._turn(Turn.SUSTAINED, now)
+
+    def _hang_up(self, reason: m.EndReason) -> None:
+        if not self._is_hung_up:
+            self._is_hung_up = True
+            self.end_reason = self.end_reason or reason
+            self._out.append(m.HangUp(self.end_reason))
+
+    def _sustained_due(self) -> Instant | None:
+        """When the voice that a detector of the user's own reports is an interruption: no frames to count."""
+        since, threshold = self._reported_since, self.manners.barge_in_threshold_ms
+        if since is None or threshold <= 0 or self.floor not in {Floor.DOUBT, Floor.OVERLAP}:
+            return None
+        return Instant(since + threshold / 1000)
 
     def _idle_due(self) -> Instant | None:
         if self.manners.idle_timeout is None or self.floor is not Floor.OPEN:

@@ -107,11 +107,21 @@ def _rows(floor: Floor, *rows: Mapping[Turn, Cell]) -> dict[tuple[Floor, Turn], 
 
 
 TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
-    **_rows(Floor.OPENING, {Turn.OPENED: (Floor.OPEN, ())}, _MACHINE, _ENDS),
+    **_rows(
+        Floor.OPENING,
+        {
+            Turn.OPENED: (Floor.OPEN, ()),
+            Turn.CALLER_STOPPED: (Floor.OPENING, (Act.ASK_FINAL,)),
+        },
+        _MACHINE,
+        _ENDS,
+    ),
     **_rows(
         Floor.OPEN,
         {
             Turn.CALLER_STARTED: (Floor.CALLER, ()),
+            # They began before the floor was open, or under the end of a reply.
+            Turn.CALLER_STOPPED: (Floor.OPEN, (Act.ASK_FINAL,)),
             Turn.TURN_ENDED: (Floor.THINKING, (Act.ANSWER,)),
             Turn.REPLY_OWED: (Floor.THINKING, ()),
         },
@@ -123,6 +133,8 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         {
             Turn.CALLER_STOPPED: (Floor.PAUSE, (Act.ASK_FINAL,)),
             Turn.TURN_ENDED: (Floor.THINKING, (Act.ANSWER,)),
+            # A sound that goes on and on and never becomes words is the line, not the caller.
+            Turn.TURN_EMPTY: (Floor.OPEN, (Act.CARRY_ON,)),
         },
         _MACHINE,
         _ENDS,
@@ -131,6 +143,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         Floor.PAUSE,
         {
             Turn.CALLER_STARTED: (Floor.CALLER, ()),
+            Turn.CALLER_STOPPED: (Floor.PAUSE, (Act.ASK_FINAL,)),
             Turn.TURN_ENDED: (Floor.THINKING, (Act.ANSWER,)),
             Turn.TURN_EMPTY: (Floor.OPEN, (Act.CARRY_ON,)),
         },
@@ -141,6 +154,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         Floor.THINKING,
         {
             Turn.CALLER_STARTED: (Floor.DOUBT, ()),
+            Turn.CALLER_STOPPED: (Floor.THINKING, (Act.ASK_FINAL,)),
             Turn.TURN_ENDED: (Floor.THINKING, (Act.CUT, Act.ANSWER)),
             Turn.AGENT_STARTED: (Floor.AGENT, ()),
             Turn.REPLY_OVER: (Floor.OPEN, (Act.RECONSIDER,)),
@@ -153,7 +167,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
     **_rows(
         Floor.DOUBT,
         {
-            Turn.CALLER_STOPPED: (Floor.THINKING, ()),
+            Turn.CALLER_STOPPED: (Floor.THINKING, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.CALLER, (Act.CUT,)),
             Turn.TURN_ENDED: (Floor.THINKING, (Act.CUT, Act.ANSWER)),
             Turn.AGENT_STARTED: (Floor.OVERLAP, ()),
@@ -168,6 +182,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         Floor.AGENT,
         {
             Turn.CALLER_STARTED: (Floor.OVERLAP, ()),
+            Turn.CALLER_STOPPED: (Floor.AGENT, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.PAUSE, (Act.CUT,)),
             Turn.REPLY_OVER: (Floor.OPEN, (Act.RECONSIDER,)),
             Turn.KEY_PRESSED: (Floor.OPEN, (Act.CUT,)),
@@ -206,7 +221,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         # Words that arrive before the greeting are kept by the endpointing and answered after it.
         Floor.OPENING: (
             Turn.CALLER_STARTED,
-            Turn.CALLER_STOPPED,
             Turn.SUSTAINED,
             Turn.TURN_ENDED,
             Turn.TURN_EMPTY,
@@ -218,7 +232,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         Floor.OPEN: (
             Turn.OPENED,
-            Turn.CALLER_STOPPED,
             Turn.SUSTAINED,
             Turn.TURN_EMPTY,
             Turn.AGENT_STARTED,
@@ -231,7 +244,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.OPENED,
             Turn.CALLER_STARTED,
             Turn.SUSTAINED,
-            Turn.TURN_EMPTY,
             Turn.REPLY_OWED,
             Turn.AGENT_STARTED,
             Turn.REPLY_OVER,
@@ -240,7 +252,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         Floor.PAUSE: (
             Turn.OPENED,
-            Turn.CALLER_STOPPED,
             Turn.SUSTAINED,
             Turn.REPLY_OWED,
             Turn.AGENT_STARTED,
@@ -250,7 +261,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         Floor.THINKING: (
             Turn.OPENED,
-            Turn.CALLER_STOPPED,
             Turn.SUSTAINED,
             Turn.TURN_EMPTY,
             Turn.REPLY_OWED,
@@ -259,7 +269,6 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         # Words said under the agent that did not interrupt it wait until it has finished.
         Floor.AGENT: (
             Turn.OPENED,
-            Turn.CALLER_STOPPED,
             Turn.TURN_ENDED,
             Turn.TURN_EMPTY,
             Turn.REPLY_OWED,
