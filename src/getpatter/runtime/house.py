@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.mouth import GreetingShelf
@@ -14,10 +15,22 @@ from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wheel import PacingWheel
 
 if TYPE_CHECKING:
-    from getpatter.net.http import HttpClient
     from getpatter.runtime.line import Line
 
 Callback = Callable[..., object]
+_T = TypeVar("_T")
+
+
+class RunsExchanges(Protocol):
+    """Does a carrier's REST work: `net.http.HttpClient`, or a simulated carrier without sockets."""
+
+    async def run(self, exchange: Exchange[_T]) -> _T:
+        """Send each request the exchange yields, give it the answers, return its result."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections."""
+        ...
 
 
 @dataclass(slots=True)
@@ -27,7 +40,7 @@ class House:
     host: str
     wheel: PacingWheel
     detector: SharedDetector
-    http: HttpClient
+    http: RunsExchanges
     nest: TaskNest
     bus: EventBus
     shelf: GreetingShelf = field(default_factory=GreetingShelf)

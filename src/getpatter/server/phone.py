@@ -16,7 +16,7 @@ from getpatter.net.http import HttpClient
 from getpatter.observability.event_bus import EventBus
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
-from getpatter.runtime.house import House
+from getpatter.runtime.house import House, RunsExchanges
 from getpatter.runtime.identity import Orders
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
@@ -66,12 +66,20 @@ class Serving:
 class PhoneServer:
     """All that serves calls, on one event loop. `listen`, `point_number`, `closed`, `stop`."""
 
-    def __init__(self, serving: Serving, carrier: Carrier, *, bus: EventBus | None = None) -> None:
-        """Prepare; nothing is opened before `open` or `listen`."""
+    def __init__(
+        self,
+        serving: Serving,
+        carrier: Carrier,
+        *,
+        bus: EventBus | None = None,
+        http: RunsExchanges | None = None,
+    ) -> None:
+        """Prepare; nothing is opened before `open` or `listen`. `http` replaces the client of the carrier's REST API."""
         self.serving = serving
         self.carrier = carrier
         self.bus = bus if bus is not None else EventBus()
         self.exchange: Exchange | None = None
+        self._http = http
         self.webhook_error = ""
         self._house: House | None = None
         self._app: PhoneApp | None = None
@@ -93,7 +101,7 @@ class PhoneServer:
             host=serving.host,
             wheel=wheel,
             detector=SharedDetector(wheel),
-            http=HttpClient(self.carrier.name),
+            http=self._http if self._http is not None else HttpClient(self.carrier.name),
             nest=self._nest,
             bus=self.bus,
             flights=serving.flight_recorder,
