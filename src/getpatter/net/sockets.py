@@ -29,11 +29,12 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from getpatter._version import __version__
 from getpatter.errors import PatterConnectionError, PatterError, WireError
-from getpatter.net.frames import FrameReader
-from getpatter.net.frames import Message as Message
+from getpatter.net.frames import FrameReader, Message
 from getpatter.net.refusals import clean_text, refusal, secrets_of, unreachable
 from getpatter.net.tasks import TaskNest
 from getpatter.net.tls import loaded_client_context
+
+__all__ = ["Message", "OnClose", "OnMessage", "SocketRequest", "WebSocket"]
 
 logger = logging.getLogger(__name__)
 
