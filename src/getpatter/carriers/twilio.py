@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _VERSION: Final = "2010-04-01"
 _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,32}", re.ASCII)
 _NOT_IN_PROGRESS: Final = 21220
+_WAITING: Final = frozenset({"queued", "initiated", "ringing"})
 
 
 class _Number(msgspec.Struct):
@@ -238,10 +239,10 @@ class Carrier:
             response = yield self._update(call_id, Status=status)
             if response.status == HTTPStatus.NOT_FOUND:
                 return
-            if _refusal_code(response) != _NOT_IN_PROGRESS:
-                if self._body(response).status not in {"queued", "initiated", "ringing"}:
+            if _refusal_code(response) == _NOT_IN_PROGRESS:
+                if not (yield from self.is_alive(call_id)):
                     return
-            elif not (yield from self.is_alive(call_id)):
+            elif self._body(response).status not in _WAITING or status == "canceled":
                 return
         raise PatterConnectionError("Twilio would not end the call", vendor=forms.NAME)
 

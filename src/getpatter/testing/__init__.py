@@ -1,3 +1,129 @@
-"""The test kit that ships with the SDK: a clock you turn, and simulated carriers and services."""
+"""The test kit that ships with the SDK: a clock you turn, simulated carriers, callers and services.
+
+```python
+from getpatter.testing import Polite, SimulatedTwilio
+```
+
+Names load on first use. `docs/carriers/twilio.md` and `docs/how-to/` show how to test an agent with it.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from getpatter.testing.callers import (
+        Caller,
+        Handset,
+        Interrupter,
+        Mumbler,
+        Polite,
+        SilentOne,
+        babble,
+        cough,
+        hang_up,
+        hum,
+        interrupt_after,
+        listen,
+        mumble,
+        press,
+        say,
+        silence,
+        wait,
+        wait_until,
+        wav,
+    )
+    from getpatter.testing.line import Conditions, PlayBuffer, Tape
+    from getpatter.testing.network import InMemory, Loopback
+    from getpatter.testing.ride import MemorySocket, Ride
+    from getpatter.testing.time import ManualClock, VirtualTimeLoop, in_virtual_time
+    from getpatter.testing.twilio import Callee, SimulatedCall, SimulatedTwilio
+    from getpatter.testing.twilio_leg import TwilioLeg
+
+_HOME: Final = {
+    "Callee": "twilio",
+    "Caller": "callers",
+    "Conditions": "line",
+    "Handset": "callers",
+    "InMemory": "network",
+    "Interrupter": "callers",
+    "Loopback": "network",
+    "ManualClock": "time",
+    "MemorySocket": "ride",
+    "Mumbler": "callers",
+    "PlayBuffer": "line",
+    "Polite": "callers",
+    "Ride": "ride",
+    "SilentOne": "callers",
+    "SimulatedCall": "twilio",
+    "SimulatedTwilio": "twilio",
+    "Tape": "line",
+    "TwilioLeg": "twilio_leg",
+    "VirtualTimeLoop": "time",
+    "babble": "callers",
+    "cough": "callers",
+    "hang_up": "callers",
+    "hum": "callers",
+    "in_virtual_time": "time",
+    "interrupt_after": "callers",
+    "listen": "callers",
+    "mumble": "callers",
+    "press": "callers",
+    "say": "callers",
+    "silence": "callers",
+    "wait": "callers",
+    "wait_until": "callers",
+    "wav": "callers",
+}
+
+__all__ = [
+    "Callee",
+    "Caller",
+    "Conditions",
+    "Handset",
+    "InMemory",
+    "Interrupter",
+    "Loopback",
+    "ManualClock",
+    "MemorySocket",
+    "Mumbler",
+    "PlayBuffer",
+    "Polite",
+    "Ride",
+    "SilentOne",
+    "SimulatedCall",
+    "SimulatedTwilio",
+    "Tape",
+    "TwilioLeg",
+    "VirtualTimeLoop",
+    "babble",
+    "cough",
+    "hang_up",
+    "hum",
+    "in_virtual_time",
+    "interrupt_after",
+    "listen",
+    "mumble",
+    "press",
+    "say",
+    "silence",
+    "wait",
+    "wait_until",
+    "wav",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return __all__

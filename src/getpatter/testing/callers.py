@@ -156,6 +156,7 @@ class Handset:
     async def say(self, what: str | bytes) -> None:
         """Speak a text by the caller's voice, or PCM16 at 8 kHz; returns when it has been said."""
         sound = what if isinstance(what, bytes) else await self._voice(what)
+        await self.until(lambda _: True)
         self._stream().microphone.say(as_heard_by(sound, self.play.format))
         await self.until(lambda handset: not handset.microphone.is_speaking)
 

@@ -236,6 +236,8 @@ class SimulatedCall:
         """Hang up, whoever does it. Idempotent."""
         if not self._end.done():
             self.hung_up_by = by
+            self.ended_at = Instant(self._loop.time())
+            self._reach(status)
             self._end.set_result(status)
 
     def redirect(self, document: str) -> None:
@@ -262,16 +264,12 @@ class SimulatedCall:
         work = self._tasks.spawn(_awaited(life), "work")
         await asyncio.wait({work, self._end}, return_when=asyncio.FIRST_COMPLETED)
         if self._end.done():
-            status = self._end.result()
             work.cancel()
             await asyncio.wait({work})
         else:
-            status = work.result()
-            self.end("document", status)
+            self.end("document", work.result())
         if self._limit is not None:
             self._limit.cancel()
-        self.ended_at = Instant(self._loop.time())
-        self._reach(status)
         self.handset.over()
         await self._report("completed", last=True)
         for last_work in self.at_end:
