@@ -25,6 +25,7 @@ class BargeIn:
     onset_probability: float = 0.5
     _speech_ms: float = 0.0
     _gap_ms: float = 0.0
+    _is_reached: bool = False
 
     def voice(self, probability: float, frame_ms: float) -> bool:
         """Add one detector frame. True when the threshold is reached by it."""
@@ -33,8 +34,7 @@ class BargeIn:
             # The closure between two syllables belongs to the speech around it.
             self._speech_ms += frame_ms + (self._gap_ms if before else 0.0)
             self._gap_ms = 0.0
-            # Frames come whole, so the threshold is taken to the nearest of them.
-            return self._is_reached_from(before, slack=frame_ms / 2)
+            return self._reaches_now(frame_ms)
         self._gap_ms += frame_ms
         if self._gap_ms > GAP_MS:
             self.reset()
@@ -49,11 +49,14 @@ class BargeIn:
     @property
     def is_reached(self) -> bool:
         """Whether the present burst has reached the threshold."""
-        return 0 < self.threshold_ms <= self._speech_ms
+        return self._is_reached
 
-    def _is_reached_from(self, before: float, slack: float) -> bool:
-        goal = self.threshold_ms - slack
-        return self.threshold_ms > 0 and before < goal <= self._speech_ms
+    def _reaches_now(self, frame_ms: float) -> bool:
+        if self.threshold_ms <= 0 or self._is_reached:
+            return False
+        # Frames come whole, so the threshold is taken to the nearest of them.
+        self._is_reached = self._speech_ms >= self.threshold_ms - frame_ms / 2
+        return self._is_reached
 
     @property
     def speech_ms(self) -> float:
@@ -63,3 +66,4 @@ class BargeIn:
     def reset(self) -> None:
         """The burst is over."""
         self._speech_ms = self._gap_ms = 0.0
+        self._is_reached = False

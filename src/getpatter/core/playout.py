@@ -207,14 +207,11 @@ class Playout:
             return False
         if not any(mark.name == name for mark in self._marks):
             return False
-        while self._marks:
-            mark = self._marks.popleft()
-            if mark.name == name:
-                self.heard_ms(now)
-                self._anchor_ms = max(mark.at_ms, self._heard_ms)
-                self._anchor_at = now
-                self._heard_ms = self._anchor_ms
-                break
+        while (mark := self._marks.popleft()).name != name:
+            pass  # it was played before this one, whether its mark was lost or is late
+        self._anchor_ms = max(mark.at_ms, self.heard_ms(now))
+        self._anchor_at = now
+        self._heard_ms = self._anchor_ms
         return True
 
     def heard_ms(self, now: Instant) -> float:

@@ -188,7 +188,7 @@ class Session:
             case m.StreamEnded(reason=reason):
                 self.end_reason = self.end_reason or reason
                 self._turn(Turn.GONE, now)
-            case m.Ticked():
+            case m.Ticked():  # pragma: no branch - the last there is
                 self._ticked(now)
 
     def _opened(self, first_message: str, now: Instant) -> None:
@@ -205,12 +205,12 @@ class Session:
         """Carry on until nothing changes: words complete, audio to send, replies heard."""
         if self.floor in LISTENING:
             self._listen(now)
-        if self._to_say and self.floor is Floor.OPEN:
-            words, self._to_say = " ".join(self._to_say), []
-            self._say_unasked(words, now)
         self._send(now)
         if self._reply is not None or self.floor is Floor.CLOSING:
             self._finish_reply(now)
+        if self._to_say and self.floor is Floor.OPEN:
+            words, self._to_say = " ".join(self._to_say), []
+            self._say_unasked(words, now)
         if self._quiet:
             self._answer_quiet(now)
 
@@ -235,7 +235,7 @@ class Session:
                     self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
             case Act.HANG_UP:
                 self._hang_up(self._close_reason)
-            case Act.REPORT_END:
+            case Act.REPORT_END:  # pragma: no branch - the last there is
                 self._is_finished = True
 
     # ------------------------------------------------------------------------------------- hearing
@@ -247,7 +247,7 @@ class Session:
                 self._voice_started(Instant(now - ago / 1000), now)
             case SpeechStopped(ago_ms=ago):
                 self._voice_stopped(Instant(now - ago / 1000), now)
-            case None:
+            case None:  # pragma: no branch - the last there is
                 pass
         if self._barge_in.voice(probability, frame_ms):
             self._turn(Turn.SUSTAINED, now)
@@ -258,7 +258,7 @@ class Session:
             case m.VoiceStarted():
                 self._reported_since = edge
                 self._voice_started(edge, now)
-            case m.VoiceStopped():
+            case m.VoiceStopped():  # pragma: no branch - the last there is
                 self._reported_since = None
                 self._voice_stopped(edge, now)
 
@@ -315,7 +315,7 @@ class Session:
             case Verdict.NOTHING:
                 # Whatever took the floor, no word of it is left to wait for.
                 self._turn(Turn.TURN_EMPTY, now)
-            case Verdict.WAIT:
+            case Verdict.WAIT:  # pragma: no branch - the last there is
                 pass
 
     # ----------------------------------------------------------------------------------- answering
@@ -357,6 +357,8 @@ class Session:
 
     def _say_asked(self, text: str, now: Instant) -> None:
         """Words of the program: beside a reply under way, else as one of their own."""
+        if not text.strip():
+            return
         if self._reply is not None and self.floor in AUDIBLE | {Floor.THINKING, Floor.DOUBT}:
             self._add_piece(self._reply, text, is_checked=True)
         else:
@@ -380,7 +382,7 @@ class Session:
                 for sentence in chunker.flush():
                     self._add_piece(reply, sentence)
                 reply.is_written = True
-            case m.ReplyFailed():
+            case m.ReplyFailed():  # pragma: no branch - the last there is
                 for sentence in chunker.flush():
                     self._add_piece(reply, sentence)
                 if self.manners.apology:
@@ -416,7 +418,7 @@ class Session:
                     piece.has_begun = True
                     self.playout.begin(piece.number)
                 self.playout.add(audio)
-            case m.PieceDone():
+            case m.PieceDone():  # pragma: no branch - the last there is
                 piece.is_done = True
                 if piece.has_begun:
                     self.playout.finish()
