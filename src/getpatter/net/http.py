@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -42,6 +43,24 @@ _LONGEST_WAIT_S: Final = 5.0
 _CONNECTIONS: Final = 100
 _IDLE_S: Final = 60.0
 _ERROR_BODY: Final = 16 * 1024
+
+
+_is_ours: ContextVar[bool] = ContextVar("getpatter_http", default=False)
+
+
+@asynccontextmanager
+async def _unlogged() -> AsyncGenerator[None, None]:
+    token = _is_ours.set(True)
+    try:
+        yield
+    finally:
+        _is_ours.reset(token)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """True unless we sent it: httpx logs the whole URL of each request, and ours may hold a phone number. Other users' lines pass."""
+    del record
+    return not _is_ours.get()
 
 
 class HttpClient:
@@ -173,6 +192,7 @@ class HttpClient:
     async def _attempt(self, request: HttpRequest, limit_s: float) -> HttpResponse:
         client = await self._connected()
         async with (
+            _unlogged(),
             self._translated(request),
             asyncio.timeout(limit_s),
             client.stream(
@@ -201,7 +221,7 @@ class HttpClient:
         while True:
             response: httpx.Response | None = None
             try:
-                async with self._translated(request), asyncio.timeout(limit_s):
+                async with _unlogged(), self._translated(request), asyncio.timeout(limit_s):
                     response = await client.send(built, stream=True)
             except _AttemptFailedError as failed:
                 if attempt == _ATTEMPTS or not (request.is_repeatable or failed.nothing_was_sent):
@@ -334,6 +354,7 @@ class HttpClient:
     async def _new_client(self) -> httpx.AsyncClient:
         import httpx  # noqa: PLC0415 - see above
 
+        logging.getLogger("httpx").addFilter(_is_not_ours)
         return httpx.AsyncClient(
             verify=await loaded_client_context(),
             timeout=httpx.Timeout(None, connect=self._connect_timeout, pool=self._connect_timeout),

@@ -87,6 +87,8 @@ class Line:
         self._tickets = 0
         self._is_released = False
         self._was_transferred = False
+        self._is_open = False
+        self._is_deaf = False
         self._wall_offset = clock.wall() - clock.now()
         self._desk: Desk | None = None
 
@@ -125,8 +127,14 @@ class Line:
     def _provider_lost(self, stage: str, error: Exception) -> None:
         self._emit("error", {"stage": stage, "error": type(error).__name__})
         if stage == "stt":
-            self.tell(m.SayAsked(self.orders.agent.llm_error_message or APOLOGY))
-            self.tell(m.CloseAsked("provider_error"))
+            self._is_deaf = True
+            if self._is_open:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Nobody can hear the caller any more: say so, then end the call."""
+        self.tell(m.SayAsked(self.orders.agent.llm_error_message or APOLOGY))
+        self.tell(m.CloseAsked("provider_error"))
 
     # -------------------------------------------------------------------------------------- talking
 
@@ -197,6 +205,9 @@ class Line:
         desk = self._desk
         call.equip(lambda stream: desk.equip(agent, call, stream))
         call.tell(m.Opened(first_message=substitute(orders.first_message, variables)))
+        self._is_open = True
+        if self._is_deaf:
+            self._give_up()
 
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""

@@ -74,7 +74,10 @@ class PhoneServer:
         bus: EventBus | None = None,
         http: RunsExchanges | None = None,
     ) -> None:
-        """Prepare; nothing is opened before `open` or `listen`. `http` replaces the client of the carrier's REST API."""
+        """Prepare; nothing is opened before `open` or `listen`.
+
+        `http` replaces the client of the carrier's REST API.
+        """
         self.serving = serving
         self.carrier = carrier
         self.bus = bus if bus is not None else EventBus()

@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from getpatter.net.messages import Exchange
 from getpatter.server.phone import PhoneServer, Serving
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from getpatter.agent import Agent
 
 _T = TypeVar("_T")
-HOST = "agent.example"
+HOST: Final = "agent.example"
+FAREWELL_WITHIN: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Simulation:
         self._agent = agent
         self._conditions = conditions
         self._server: PhoneServer | None = None
+        self._changed = asyncio.Event()
         self.twilio: SimulatedTwilio | None = None
 
     async def __aenter__(self) -> Self:
@@ -136,8 +138,10 @@ class Simulation:
         """Somebody calls, and both sides have finished: `on_call_end` has run."""
         call = self.ring(caller, **options)
         await call.ended(within_s=7200)
-        while not self.calls.get(call.sid, Ended()).end:
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(FAREWELL_WITHIN):
+            while not self.calls.get(call.sid, Ended()).end:
+                self._changed.clear()
+                await self._changed.wait()
         return call
 
     def transcript(self, call_id: str) -> list[tuple[str, str]]:
@@ -170,6 +174,7 @@ class Simulation:
 
     def _ended(self, event: Mapping[str, Any]) -> None:
         self._of(event).end = event
+        self._changed.set()
 
     def _said(self, event: Mapping[str, Any]) -> None:
         self._of(event).lines.append((event["role"], event["text"]))
