@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from getpatter.carriers.base import Carrier
+    from getpatter.carriers.base import Carrier, MediaWire, StreamStarted
     from getpatter.config import LocalConfig
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
@@ -36,3 +36,16 @@ def carrier_of(config: LocalConfig) -> Carrier:
     module = import_module(f"{__name__}.{config.telephony_provider}")
     carrier: Carrier = module.Carrier.from_config(config)
     return carrier
+
+
+def resumed_wire(carrier: str, started: StreamStarted) -> MediaWire:
+    """A fresh wire of the carrier of that name, at a stream that had begun: for replays.
+
+    Raises:
+        ValueError: there is no such carrier.
+    """
+    if carrier not in KINDS:
+        raise ValueError(f"{carrier!r} is none of the carriers {sorted(KINDS)}")
+    wire: MediaWire = import_module(f"{__name__}.{carrier}").Carrier.without_credentials().wire()
+    wire.resume(started)
+    return wire

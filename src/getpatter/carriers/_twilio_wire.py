@@ -110,6 +110,10 @@ class Wire:
             case _:
                 return None
 
+    def resume(self, started: StreamStarted) -> None:
+        """Go on with a stream whose `start` another wire has read."""
+        self._begin(started.stream_id)
+
     def audio(self, data: bytes) -> bytes:
         """The `media` frame that queues `data`. Any length; no file header.
 
@@ -148,12 +152,15 @@ class Wire:
         layout = start.media_format
         if (layout.encoding, layout.sample_rate, layout.channels) != ("audio/x-mulaw", 8000, 1):
             raise _broken("audio that is not mu-law at 8 kHz, mono")
-        self.stream_id = read.stream_sid
-        sid = _json_text(read.stream_sid)
+        self._begin(read.stream_sid)
+        return StreamStarted(read.stream_sid, start.call_sid, MULAW_8K, start.custom_parameters)
+
+    def _begin(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+        sid = _json_text(stream_id)
         self._media = b'{"event":"media","streamSid":' + sid + b',"media":{"payload":"'
         self._mark = b'{"event":"mark","streamSid":' + sid + b',"mark":{"name":'
         self._clear = b'{"event":"clear","streamSid":' + sid + b"}"
-        return StreamStarted(read.stream_sid, start.call_sid, MULAW_8K, start.custom_parameters)
 
 
 def _audio(media: _Media | None) -> AudioReceived | None:

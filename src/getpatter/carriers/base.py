@@ -85,6 +85,10 @@ class MediaWire(Protocol):
         """
         ...
 
+    def resume(self, started: StreamStarted) -> None:
+        """Stand where a wire stands that has read this start: what a fresh one needs to replay a stream."""
+        ...
+
     def audio(self, data: bytes) -> bytes:
         """The frame that queues `data` for playing. Only after `StreamStarted`."""
         ...
