@@ -346,8 +346,6 @@ class Session:
 
     def _say_unasked(self, text: str, now: Instant, *, is_greeting: bool = False) -> None:
         self._turn(Turn.REPLY_OWED, now)
-        if self.floor is not Floor.THINKING:
-            return
         reply = self._begin_reply(now, unasked=True, greeting=is_greeting)
         reply.first_text_at = reply.last_text_at = now
         assert self._chunker is not None, "a reply has a chunker"
