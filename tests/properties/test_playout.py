@@ -19,7 +19,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_the_ear_moves_forward_and_stays_behind_what_was_sent(
+def test_the_ear_moves_forward_and_stays_behind_what_was_sent(  # noqa: C901 - one case a step
     steps: list[tuple[float, str, int]],
 ) -> None:
     playout = Playout(MULAW_8K)

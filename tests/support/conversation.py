@@ -65,7 +65,7 @@ class Conversation:
     def says(self, time: float, text: str, *, lasts: float = 1.0, late: float = 0.2) -> None:
         """A person says `text`: frames of the detector, an interim, a final `late` seconds after."""
         self.sounds(time, lasts)
-        self.at(time + lasts / 2, m.Transcribed(text.split()[0], is_final=False))
+        self.at(time + lasts / 2, m.Transcribed(text.split(maxsplit=1)[0], is_final=False))
         self.at(time + lasts + late, m.Transcribed(text, is_final=True, confidence=0.9))
 
     def sounds(self, time: float, lasts: float) -> None:

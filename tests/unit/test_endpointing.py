@@ -188,8 +188,13 @@ def test_a_murmur_with_a_key_or_a_voice_is_answered() -> None:
 
 @pytest.mark.parametrize(
     ("text", "language", "is_one"),
-    [("Mm, okay", "en", True), ("sì", "it-IT", True), ("yes", "en", False), ("", "en", False)]
-    + [("okay", "xx", True)],
+    [
+        ("Mm, okay", "en", True),
+        ("sì", "it-IT", True),
+        ("yes", "en", False),
+        ("", "en", False),
+        ("okay", "xx", True),
+    ],
 )
 def test_what_a_murmur_is(text: str, language: str, is_one: bool) -> None:
     assert is_murmur(text, language) is is_one

@@ -153,3 +153,10 @@ def test_what_is_over_is_forgotten() -> None:
     playout.forget_before(100.0)
     assert [span.piece for span in playout.spans] == [2]
     assert playout.silent_at(Instant(0.0)) is None
+
+
+def test_the_ear_does_not_go_back_with_the_clock() -> None:
+    playout = speaking(300)
+    sent(playout, 0.0)
+    assert playout.heard_ms(Instant(0.2)) == pytest.approx(200)
+    assert playout.heard_ms(Instant(0.1)) == pytest.approx(200)

@@ -22,14 +22,17 @@ def test_a_piece_belongs_to_its_reply_only() -> None:
 
 def test_a_reply_is_spoken_when_all_of_it_is_audio() -> None:
     reply = reply_of("One.")
-    assert not reply.is_spoken
+    states = [reply.is_spoken]
     reply.is_written = True
-    assert not reply.is_spoken
+    states.append(reply.is_spoken)
     reply.pieces[0].is_done = True
-    assert reply.is_spoken
-    assert not reply.has_audio
-    reply.first_audio_at = Instant(1.0)
-    assert reply.has_audio
+    states.append(reply.is_spoken)
+    assert states == [False, False, True]
+
+
+def test_a_reply_has_audio_once_some_was_sent() -> None:
+    assert not reply_of("One.").has_audio
+    assert Reply(1, 0, first_audio_at=Instant(1.0)).has_audio
 
 
 def test_only_what_reached_the_ear_was_heard() -> None:

@@ -147,6 +147,9 @@ def test_a_threshold_shorter_than_a_syllable_leaves_nobody_mute() -> None:
     call.sounds(2.0, 0.064)
     call.run(25)
     assert len(call.all(m.SendClear)) == 1
+    (cut,) = call.times(m.SendClear)
+    resumed = min(at for at in call.times(m.SendAudio) if at > cut)
+    assert 1.5 <= resumed - cut < 2.0, "there was time for words to come of it"
     assert " ".join(text for _, text in call.lines) == GREETING
 
 
@@ -428,3 +431,38 @@ def test_a_pause_of_the_recogniser_is_no_word() -> None:
     call = opened()
     call.tell(m.Transcribed("", is_final=False))
     assert not call.all(m.ReportPartial)
+
+
+def test_late_text_of_a_cut_reply_is_not_said() -> None:
+    call = opened()
+    call.is_writing = False
+    call.tell(m.Transcribed("Bread?", is_final=True, speech_final=True))
+    call.tell(m.Transcribed("No, cake.", is_final=True, speech_final=True))
+    call.tell(m.ReplyText(1, "We have rye bread, and white bread. "))
+    call.tell(m.ReplyWritten(1))
+    assert call.all(m.CancelReply) == [m.CancelReply(1)]
+    assert not call.all(m.Speak)
+    assert call.floor is Floor.THINKING
+
+
+def test_a_reply_that_was_heard_whole_is_not_carried_on() -> None:
+    call = opened()
+    call.is_writing = False
+    call.tell(m.Transcribed("Bread?", is_final=True, speech_final=True))
+    call.tell(m.ReplyText(1, "Good morning to you, dear caller."))
+    call.tell(m.ReplyWritten(1))
+    call.tell(m.PieceWorded(1, ""))
+    call.at(1.0, m.VoiceStarted())
+    call.at(1.6, m.VoiceStopped())
+    call.run(6)
+    assert len(call.all(m.StartReply)) == 1
+    assert len(call.turns) == 1
+    assert call.floor is Floor.OPEN
+
+
+def test_a_cough_in_silence_asks_for_nothing() -> None:
+    call = opened()
+    call.sounds(1.0, 0.2)
+    call.run(10)
+    assert call.floor is Floor.OPEN
+    assert not call.turns
