@@ -40,6 +40,21 @@ _NOTE: Final = (
 )
 
 
+_HEAD: Final = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 830" role="img" font-family="sans-serif" \
+aria-label="Who has the floor: states and events">
+<style>
+path{fill:none;stroke:#567;stroke-width:1.4}
+rect{stroke:#234;stroke-width:1.5}
+.rests{fill:#e8f0fa}.waits{fill:#fdeccb}
+.state{font-size:16px;font-weight:bold;fill:#123}
+.on{font-size:11px;fill:#234;paint-order:stroke;stroke:#fff;stroke-width:4px}
+</style>
+<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">
+<path d="M0 0 8 4 0 8z" style="fill:#567"/></marker></defs>
+<rect width="1200" height="830" style="fill:#fff;stroke:none"/>"""
+
+
 def _arrows() -> dict[tuple[Floor, Floor], list[str]]:
     found: dict[tuple[Floor, Floor], list[str]] = defaultdict(list)
     for (floor, event), (to, acts) in TABLE.items():
@@ -108,17 +123,7 @@ def _box(floor: Floor) -> str:
 def drawing() -> str:
     """The whole drawing, as SVG."""
     arrows = _arrows()
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 830" role="img" '
-        'font-family="sans-serif" aria-label="Who has the floor: states and events">',
-        "<style>path{fill:none;stroke:#567;stroke-width:1.4}"
-        "rect{stroke:#234;stroke-width:1.5}.rests{fill:#e8f0fa}.waits{fill:#fdeccb}"
-        ".state{font-size:16px;font-weight:bold;fill:#123}"
-        ".on{font-size:11px;fill:#234;paint-order:stroke;stroke:#fff;stroke-width:4px}</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" style="fill:#567"/></marker></defs>',
-        '<rect width="1200" height="830" style="fill:#fff;stroke:none"/>',
-    ]
+    parts = [_HEAD]
     for (floor, to), words in arrows.items():
         if floor is to:
             parts.append(_loop(floor, words))
