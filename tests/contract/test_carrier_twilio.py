@@ -869,3 +869,12 @@ def test_what_never_started_cannot_send() -> None:
         wire.mark("m")
     with pytest.raises(RuntimeError, match="before the stream has started"):
         wire.clear()
+
+
+def test_a_replay_begins_where_the_stream_had_begun(wire: Wire) -> None:
+    started = TWILIO.wire().receive(start())
+    assert isinstance(started, StreamStarted)
+    fresh = TWILIO.wire()
+    fresh.resume(started)
+    assert fresh.audio(b"\x01") == wire.audio(b"\x01")
+    assert (fresh.mark("m"), fresh.clear()) == (wire.mark("m"), wire.clear())

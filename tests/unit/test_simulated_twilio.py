@@ -8,11 +8,14 @@ import io
 import json
 import wave
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
 from getpatter import testing
 from getpatter.audio.g711 import pcm16_to_mulaw
+from getpatter.audio.resample import resampled
+from getpatter.audio.wav import wav_bytes
 from getpatter.carriers.base import (
     CallProgressed,
     Dial,
@@ -33,23 +36,27 @@ from getpatter.server.gate import Clocks, ServerSettings
 from getpatter.testing.callers import (
     Caller,
     Handset,
+    HungUpError,
     Interrupter,
     Mumbler,
     NobodySpokeError,
     Polite,
     SilentOne,
     babble,
+    hang_up,
     interrupt_after,
     listen,
     press,
     say,
+    syllables,
     wait,
     wait_until,
+    wav,
 )
 from getpatter.testing.line import (
     Conditions,
 )
-from getpatter.testing.network import InMemory
+from getpatter.testing.network import Answer, InMemory, UpgradeRefusedError
 from getpatter.testing.ride import MemorySocket, Ride
 from getpatter.testing.time import in_virtual_time
 from getpatter.testing.twilio import Callee, SimulatedTwilio
@@ -58,6 +65,9 @@ from tests.unit.parrot import GREETING, HOST, THINKS_MS, Board, Parrot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+VOICE = syllables(6, seed=1)
 
 # --------------------------------------------------------------------------------------- a bare call
 
@@ -602,3 +612,156 @@ def test_a_number_that_leads_nowhere_cannot_be_rung() -> None:
 @pytest.mark.parametrize("name", testing.__all__)
 def test_public_names_load(name: str) -> None:
     assert getattr(testing, name).__name__ == name
+
+
+# ------------------------------------------------------------------- documents fetched, other verbs
+
+
+class Documents:
+    """A server that has a document for each path, and keeps the forms that it was sent."""
+
+    def __init__(self, **documents: str) -> None:
+        self._documents = documents
+        self.forms: list[tuple[str, dict[str, str]]] = []
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        path = urlsplit(url).path.strip("/")
+        self.forms.append((path, dict(parse_qsl(body.decode(), keep_blank_values=True))))
+        if path not in self._documents:
+            return Answer(500)
+        return Answer(200, "text/xml", f"<Response>{self._documents[path]}</Response>".encode())
+
+    async def open(self, url: str, headers: Any, on_frame: Any, on_close: Any) -> Any:
+        raise UpgradeRefusedError(0)
+
+    async def close(self) -> None:
+        pass
+
+
+def place(twilio: SimulatedTwilio, **fields: str) -> tuple[int, dict[str, Any]]:
+    url = f"https://api.twilio.com/2010-04-01/Accounts/{twilio.account_sid}/Calls.json"
+    form = {"To": "+15550007777", "From": twilio.number} | fields
+    return ask(twilio, "POST", url, urlencode(form).encode())
+
+
+@in_virtual_time
+async def test_a_document_is_fetched_when_the_callee_answers_and_detection_may_come_first() -> None:
+    server = Documents(hello='<Pause length="3"/><Redirect>/more?x=1</Redirect>', more="<Hangup/>")
+    async with SimulatedTwilio(listens=False, network=server) as twilio:
+        twilio.callees["+15550007777"] = Callee(answered_by="fax", verdict_after_s=4)
+        place(twilio, Url="https://h.example/hello", MachineDetection="Enable")
+        call = twilio.calls[0]
+        await call.ended()
+    assert [path for path, _ in server.forms] == ["hello", "more"]
+    assert all(form["AnsweredBy"] == "fax" for _, form in server.forms)
+    assert call.duration_s == pytest.approx(7)
+
+
+@in_virtual_time
+async def test_digits_after_the_answer_switch_detection_off() -> None:
+    server = Documents(hello="<Hangup/>")
+    async with SimulatedTwilio(listens=False, network=server) as twilio:
+        place(twilio, Url="https://h.example/hello", MachineDetection="Enable", SendDigits="1")
+        await twilio.calls[0].ended()
+    assert "AnsweredBy" not in server.forms[0][1]
+
+
+@in_virtual_time
+async def test_a_call_whose_document_cannot_be_fetched_fails() -> None:
+    async with SimulatedTwilio(listens=False, network=Documents()) as twilio:
+        place(twilio, Url="https://h.example/nothing")
+        await twilio.calls[0].ended()
+        assert twilio.calls[0].status == "failed"
+        assert twilio.problems
+
+
+@in_virtual_time
+async def test_what_follows_a_stream_or_a_dial_is_asked_for() -> None:
+    server = Documents(
+        start='<Connect action="/after"><Stream url="wss://h.example/ws/stream/x"/></Connect>',
+        after='<Dial timeout="5"><Number>+15550003333</Number></Dial><Dial>+15550004444</Dial>'
+        '<Dial action="/last"><Sip>sip:bob@h.example</Sip></Dial><Say>never</Say>',
+        last="<Say>bye</Say>",
+    )
+    async with SimulatedTwilio(listens=False, network=server) as twilio:
+        twilio.callees["+15550003333"] = Callee(rings_s=9)
+        twilio.callees["sip:bob@h.example"] = Callee(outcome="busy")
+        place(twilio, Url="https://h.example/start")
+        call = twilio.calls[0]
+        await call.ended()
+    assert call.errors == [(31920, "the upgrade was answered 0")]
+    assert call.transfers == ["+15550003333", "+15550004444", "sip:bob@h.example"]
+    assert [form.get("DialCallStatus") for path, form in server.forms if path == "last"] == ["busy"]
+    assert call.words == ["bye"]
+
+
+@in_virtual_time
+async def test_a_running_call_may_be_sent_to_a_url_and_wait_in_a_conference() -> None:
+    server = Documents(room="<Dial><Conference>R1</Conference></Dial>", other="<Pause/>")
+    async with SimulatedTwilio(listens=False, network=server) as twilio:
+        place(twilio, Url="https://h.example/room")
+        call = twilio.calls[0]
+        await call.until("in-progress")
+        await asyncio.sleep(100)
+        url = (
+            f"https://api.twilio.com/2010-04-01/Accounts/{twilio.account_sid}/Calls/{call.sid}.json"
+        )
+        both = urlencode({"Url": "https://h.example/other", "Twiml": "<Response/>"}).encode()
+        assert ask(twilio, "POST", url, both)[0] == 400
+        assert ask(twilio, "POST", url, b"Url=https%3A%2F%2Fh.example%2Fother")[0] == 200
+        await call.ended()
+    assert call.transfers == ["R1"]
+    assert [path for path, _ in server.forms] == ["room", "other"]
+
+
+@in_virtual_time
+async def test_a_recording_of_a_call_without_a_stream_is_absent() -> None:
+    server = Documents(start='<Pause length="5"/>', done="")
+    async with SimulatedTwilio(listens=False, network=server) as twilio:
+        place(twilio, Url="https://h.example/start")
+        call = twilio.calls[0]
+        root = f"https://api.twilio.com/2010-04-01/Accounts/{twilio.account_sid}"
+        url = f"{root}/Calls/{call.sid}/Recordings"
+        body = urlencode(
+            {
+                "RecordingStatusCallback": "https://h.example/done",
+                "RecordingStatusCallbackEvent": "completed absent",
+            }
+        ).encode()
+        assert ask(twilio, "POST", f"{url}.json", body)[1]["code"] == 21220  # it still rings
+        await call.until("in-progress")
+        status, recording = ask(twilio, "POST", f"{url}.json", body)
+        assert (status, recording["status"]) == (201, "in-progress")
+        one = f"{url}/{recording['sid']}.json"
+        assert ask(twilio, "POST", one, b"Status=paused")[1]["status"] == "paused"
+        assert ask(twilio, "GET", one)[1]["status"] == "paused"
+        await call.ended()
+        assert ask(twilio, "POST", one, b"Status=stopped")[1]["code"] == 21220
+        assert ask(twilio, "GET", f"{root}/Recordings/{recording['sid']}.wav")[1]["code"] == 20404
+    assert server.forms[-1][1]["RecordingStatus"] == "absent"
+
+
+@in_virtual_time
+async def test_callers_speak_from_files_and_stop_when_the_line_is_gone(tmp_path: Path) -> None:
+    sound = tmp_path / "hello.wav"
+    sound.write_bytes(wav_bytes(resampled(VOICE, 8000, 16000), 16000))
+    after: list[str] = []
+
+    async def too_late(handset: Handset) -> None:
+        try:
+            await handset.say("anybody?")
+        except HungUpError:
+            after.append("hung up")
+            raise
+
+    stage = Stage()
+    async with stage as twilio:
+        call = twilio.ring(
+            Caller(listen(), say(wav(sound)), listen(), hang_up(), too_late, voice=babble)
+        )
+        await call.ended()
+        await asyncio.sleep(1)
+        assert not twilio.problems
+    [said] = call.tape().said_spans()
+    assert abs((said.end - said.start) - len(VOICE) // 2) < 400
+    assert after == ["hung up"]

@@ -128,7 +128,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Parameter]]] = {
 """What the simulation offers, below `/2010-04-01/Accounts/{AccountSid}`."""
 
 ROOT: Final = "/2010-04-01/Accounts/"
-_RAW_RECORDING: Final = re.compile(r"/Recordings/(RE[0-9a-f]{32})(?:\.wav)?")
+_RAW_RECORDING: Final = re.compile(r"/Recordings/(RE[0-9a-f]{32})(?:\.wav)?$")
 
 
 class ApiError(Exception):
