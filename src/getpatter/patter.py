@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from getpatter import config
 from getpatter.agent import Agent, build_agent
 from getpatter.carriers import KINDS
-from getpatter.errors import PatterError
+from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, PatterError
 from getpatter.makers import standard_llm, standard_makers
 from getpatter.observability.event_bus import EventBus
 from getpatter.runtime.hosts import checked_host
@@ -24,6 +25,7 @@ from getpatter.types import is_e164, masked
 
 if TYPE_CHECKING:
     from getpatter.carriers.base import Carrier
+    from getpatter.models import CallResult
     from getpatter.server.phone import PhoneServer
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ Callback = Callable[..., object]
 
 _HIGHEST_PORT: Final = 65535
 _LONGEST_CALL: Final = 14400
+_LONGEST_RING: Final = 600
+_READY_WITHIN: Final = 60.0
+_OUTCOME_SLACK: Final = 60.0
 
 
 class Patter:
@@ -270,6 +275,98 @@ class Patter:
             )
         return host
 
+    # ---------------------------------------------------------------------------------- calling
+
+    async def call(  # noqa: PLR0913, PLR0917 - the documented parameters
+        self,
+        to: str,
+        agent: Agent | None = None,
+        first_message: str = "",
+        from_number: str = "",
+        machine_detection: bool = True,  # noqa: FBT001, FBT002 - documented
+        on_machine_detection: Callback | None = None,
+        voicemail_message: str = "",
+        ring_timeout: int | None = 25,
+        wait: bool = False,  # noqa: FBT001, FBT002 - documented
+        *,
+        max_call_duration: int | None = None,
+        variables: Mapping[str, object] | None = None,
+        on_machine: Callback | None = None,
+    ) -> CallResult | None:
+        """Ring somebody. Everything given here belongs to this call alone.
+
+        Args:
+            to: Whom to ring, E.164.
+            agent: Who talks; `None` is the served agent.
+            first_message: Said when the callee answers, instead of the agent's own.
+            from_number: Caller id; empty is the configured number.
+            machine_detection: Have the carrier find out whether a machine answers.
+            on_machine_detection: Told once what the carrier found.
+            voicemail_message: Left on an answering machine; switches detection on.
+            ring_timeout: Seconds, 1 to 600; `None` leaves it to the carrier.
+            wait: Return a `CallResult` when the call is over.
+            max_call_duration: Seconds; `None` is the server's value.
+            variables: Placeholders, merged over the agent's.
+            on_machine: Older form of `on_machine_detection`; it gets a dict.
+
+        Returns:
+            `None` once the carrier accepted the call; with `wait`, what became of it.
+
+        Raises:
+            ValueError: a number or a time is wrong.
+            TypeError: an argument has the wrong type.
+            AuthenticationError: the carrier refused the credentials.
+            RateLimitError: the carrier, or `max_concurrent_calls`, allows no more calls now.
+            PatterConnectionError: nothing is serving, or the carrier refused the call.
+            TimeoutError: `wait`, and the call did not end in time.
+        """
+        if on_machine is not None:
+            warnings.warn(
+                "call(on_machine=...) is now call(on_machine_detection=...)",
+                PatterDeprecationWarning,
+                stacklevel=2,
+            )
+        _check_number(to, "to")
+        sender = from_number or self._phone_number
+        _check_number(sender, "from_number")
+        _check_placing(locals())
+        carrier = _needed(self._carrier)
+        server = await self._serving()
+        placed = await server.place(
+            carrier,
+            agent=agent if agent is None else _answerable(agent, server.serving.on_message),
+            to=to,
+            from_number=sender,
+            first_message=first_message,
+            voicemail_message=voicemail_message,
+            detects_machines=machine_detection,
+            on_machine_detection=on_machine_detection,
+            on_machine=on_machine,
+            ring_timeout=ring_timeout,
+            max_call_duration=max_call_duration,
+            variables=dict(variables or {}),
+        )
+        if not wait:
+            return None
+        limit = server.serving.max_call_duration if max_call_duration is None else max_call_duration
+        async with asyncio.timeout((ring_timeout or 600) + limit + _OUTCOME_SLACK):
+            await placed.line.settled()
+        return placed.result()
+
+    async def end_call(self, call_id: str) -> None:
+        """Hang a call up by the carrier's API. A call that is unknown or over: nothing happens."""
+        if self._server is not None:
+            await self._server.end_call(call_id)
+
+    async def _serving(self) -> PhoneServer:
+        if not self._is_serving:
+            raise PatterConnectionError("nothing is serving: run serve() first, then await ready")
+        async with asyncio.timeout(_READY_WITHIN):
+            await self._ready
+        if self._server is None:
+            raise PatterConnectionError("the server has stopped")
+        return self._server
+
     def _renew(self) -> None:
         self._ready = Milestone("ready")
         self._tunnel_ready = Milestone("tunnel_ready")
@@ -372,6 +469,30 @@ def _check_limits(given: Mapping[str, Any]) -> None:
     idle = given["idle_timeout"]
     if idle is not None and not (isinstance(idle, (int, float)) and idle > 0):
         raise ValueError(f"idle_timeout must be positive seconds or None, got {idle!r}")
+
+
+def _check_placing(given: Mapping[str, Any]) -> None:
+    """Check the arguments of `call()`, by name."""
+    agent, ring, duration = given["agent"], given["ring_timeout"], given["max_call_duration"]
+    if agent is not None and not isinstance(agent, Agent):
+        raise TypeError(f"agent must be made with phone.agent(...), not {type(agent).__name__}")
+    for name in ("first_message", "voicemail_message", "from_number"):
+        if not isinstance(given[name], str):
+            raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
+    for name in ("machine_detection", "wait"):
+        _checked_bool(given[name], name)
+    for name in ("on_machine_detection", "on_machine"):
+        _check_callable(given[name], name)
+    for name, value, most in (
+        ("ring_timeout", ring, _LONGEST_RING),
+        ("max_call_duration", duration, _LONGEST_CALL),
+    ):
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int or None, not {type(value).__name__}")
+        if not 1 <= value <= most:
+            raise ValueError(f"{name} must be 1 to {most} seconds, got {value}")
 
 
 def _check_callable(value: object, name: str) -> None:

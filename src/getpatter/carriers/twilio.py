@@ -20,7 +20,7 @@ import msgspec
 from getpatter.carriers import _twilio_forms as forms
 from getpatter.carriers._twilio_wire import Wire
 from getpatter.carriers.base import FINAL_STATUSES, Dial, Stream, Verdict, WebhookEvent
-from getpatter.config import LocalConfig, optional_credential
+from getpatter.config import LocalConfig, optional_credential, setting
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
@@ -83,7 +83,7 @@ class Carrier:
     auth_token: str = field(default="", repr=False)
     """The primary auth token; it also signs webhooks. Empty: `TWILIO_AUTH_TOKEN`."""
     base_url: str = field(default="", kw_only=True)
-    """Scheme and host of the REST API, where it is not Twilio's own."""
+    """Scheme and host of the REST API, where it is not Twilio's own. Empty: `TWILIO_BASE_URL`."""
     region: str = field(default="", kw_only=True)
     """Twilio region such as `"ie1"`."""
     edge: str = field(default="", kw_only=True)
@@ -98,6 +98,7 @@ class Carrier:
                 variable, getattr(self, name), argument=name, owner="Twilio"
             )
             object.__setattr__(self, name, found)
+        object.__setattr__(self, "base_url", self.base_url or setting("TWILIO_BASE_URL"))
         if not self.account_sid or not self.auth_token:
             raise PatterConfigError(
                 "Twilio needs an account SID and an auth token: pass Twilio(account_sid=..., "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from getpatter.carriers.base import (
@@ -13,6 +15,7 @@ from getpatter.carriers.base import (
     CallArrived,
     CallProgressed,
     Carrier,
+    Dial,
     MachineJudged,
     MediaWire,
     RecordingFinished,
@@ -22,12 +25,14 @@ from getpatter.carriers.base import (
     WebhookEvent,
 )
 from getpatter.core import messages as m
+from getpatter.errors import PatterConnectionError, RateLimitError
 from getpatter.runtime import clock
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import Identity, Orders
 from getpatter.runtime.line import Line
 from getpatter.runtime.media import MediaListener, MediaSocket
-from getpatter.runtime.tokens import INBOUND_LIFE, Entropy, Grant, StreamTokens
+from getpatter.runtime.outbound import MEDIA_WITHIN, Attempt, Placing
+from getpatter.runtime.tokens import INBOUND_LIFE, Entropy, Grant, StreamTokens, outbound_life
 from getpatter.types import Instant
 
 logger = logging.getLogger(__name__)
@@ -36,6 +41,10 @@ REMEMBERED: Final = 60.0
 """Seconds that late news of a finished call still finds it (HT-40)."""
 HANG_UP_WITHIN: Final = 5.0
 DRAIN_WITHIN: Final = 10.0
+IDENTIFIED_WITHIN: Final = 5.0
+"""Seconds that a stream waits for the id of its call (HT-24)."""
+EARLY_EVENTS: Final = 100
+REFERENCE_BYTES: Final = 18
 
 
 class Exchange:
@@ -60,8 +69,11 @@ class Exchange:
         self._house = house
         self._orders = orders
         self._most = max_concurrent_calls
+        self._entropy = entropy
         self._tokens = StreamTokens(entropy)
         self._lines: dict[str, Line] = {}
+        self._dialling: dict[str, asyncio.Event] = {}
+        self._early: dict[str, list[WebhookEvent]] = {}
         self._is_stopping = False
         self.unknown_events = 0
         house.over = self._forget_later
@@ -133,6 +145,7 @@ class Exchange:
         socket: MediaSocket,
     ) -> MediaListener | None:
         """Spend the token; the conversation begins."""
+        await self._until_identified(reference)
         line = self._lines.get(started.call_id)
         grant = self._tokens.spend(
             token,
@@ -152,6 +165,9 @@ class Exchange:
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:
         """News of a call from its carrier."""
         line = self._lines.get(event.call_id)
+        if line is None and self._dialling and len(self._early) < EARLY_EVENTS:
+            self._early.setdefault(event.call_id, []).append(event)
+            return
         if line is None or line.identity.carrier != carrier.name:
             self.unknown_events += 1
             return
@@ -166,18 +182,121 @@ class Exchange:
                 logger.error("call.stream_failed call=%s", line.identity)
             case RecordingFinished():
                 line.recording_finished(event)
-            case MachineJudged() | CallArrived():
+            case MachineJudged():
+                if line.attempt is not None:
+                    line.attempt.judged(event)
+            case CallArrived():
                 pass
 
     def _progressed(self, line: Line, event: CallProgressed) -> None:
         if line.status in FINAL_STATUSES:
             return
         line.status = event.status
+        if event.status == "in-progress" and line.call is None:
+            line.work(self._expect_media(line), name="expect-media")
         if event.status in FINAL_STATUSES:
             if line.call is None:
                 self._nobody_came(line)
             else:
                 line.tell(m.StreamEnded())
+
+    # ------------------------------------------------------------------------------------ placing
+
+    async def place(self, carrier: Carrier, placing: Placing) -> Attempt:
+        """Place a call; returns once the carrier has accepted it.
+
+        Raises:
+            RateLimitError: too many calls run already, or the carrier says so.
+            AuthenticationError: the carrier refused the credentials.
+            PatterConnectionError: the carrier refused the call, or the server is stopping.
+        """
+        if self._is_stopping:
+            raise PatterConnectionError("the server is shutting down: no call was placed")
+        if self._most is not None and len(self.active) >= self._most:
+            raise RateLimitError(f"max_concurrent_calls={self._most} calls run already")
+        reference = urlsafe_b64encode(self._entropy(REFERENCE_BYTES)).decode().rstrip("=")
+        now = clock.now()
+        expires = Instant(now + outbound_life(placing.ring_timeout))
+        grant = Grant(reference, carrier.name, "outbound", expires)
+        token = self._tokens.mint(grant, now=now)
+        identified = self._dialling[reference] = asyncio.Event()
+        try:
+            call_id = await self._house.http.run(
+                carrier.dial(
+                    Dial(
+                        to=placing.to,
+                        from_number=placing.from_number,
+                        stream=Stream(
+                            self._house.host, reference, token, placing.from_number, placing.to
+                        ),
+                        ring_timeout=placing.ring_timeout,
+                        max_call_duration=placing.max_call_duration,
+                        detects_machines=placing.detects_machines,
+                    )
+                )
+            )
+            attempt = self._registered(carrier, placing, call_id, reference)
+            self._tokens.attach(reference, call_id)
+        except BaseException:
+            self._tokens.revoke(reference)
+            raise
+        finally:
+            del self._dialling[reference]
+            identified.set()
+        for event in self._early.pop(call_id, []):
+            self.note(carrier, event)
+        if not self._dialling:
+            self.unknown_events += sum(map(len, self._early.values()))
+            self._early.clear()
+        line = attempt.line
+        line.work(self._give_up_ringing(line, expires), name="unanswered")
+        return attempt
+
+    def _registered(
+        self, carrier: Carrier, placing: Placing, call_id: str, reference: str
+    ) -> Attempt:
+        identity = Identity(
+            call_id=call_id,
+            caller=placing.from_number,
+            callee=placing.to,
+            direction="outbound",
+            carrier=carrier.name,
+        )
+        orders = Orders(
+            agent=placing.agent,
+            first_message=placing.first_message or placing.agent.first_message,
+            variables=placing.variables,
+            max_call_duration=placing.max_call_duration,
+            is_recorded=placing.is_recorded,
+            idle_timeout=self._orders().idle_timeout,
+        )
+        line = Line(identity, carrier, orders, self._house, reference=reference)
+        attempt = line.attempt = Attempt(placing, line, carrier)
+        self._lines[call_id] = line
+        line.prewarm()
+        return attempt
+
+    async def _until_identified(self, reference: str) -> None:
+        identified = self._dialling.get(reference)
+        if identified is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDENTIFIED_WITHIN):
+                    await identified.wait()
+
+    async def _give_up_ringing(self, line: Line, at: Instant) -> None:
+        await asyncio.sleep(max(0.0, at - clock.now()))
+        await self._end_silent(line)
+
+    async def _expect_media(self, line: Line) -> None:
+        await asyncio.sleep(MEDIA_WITHIN)
+        await self._end_silent(line)
+
+    async def _end_silent(self, line: Line) -> None:
+        """A call without a stream: end it at its carrier, and here."""
+        if line.call is None and not line.is_settled:
+            logger.warning("call.without_media call=%s", line.identity)
+            await line.end_leg()
+            self._nobody_came(line)
 
     # ------------------------------------------------------------------------------------- ends
 
@@ -187,13 +306,19 @@ class Exchange:
             self._nobody_came(line)
 
     def _nobody_came(self, line: Line) -> None:
-        self._tokens.revoke(line.identity.call_id)
+        self._tokens.revoke(line.reference)
         self._house.nest.spawn(line.abandon(), name=f"abandon {line.identity.call_id}")
 
     def _forget_later(self, line: Line) -> None:
         call_id = line.identity.call_id
-        self._tokens.revoke(call_id)
+        self._tokens.revoke(line.reference)
         asyncio.get_running_loop().call_later(REMEMBERED, self._lines.pop, call_id, None)
+
+    async def end_call(self, call_id: str) -> None:
+        """Hang one call up. Unknown or over: nothing happens."""
+        line = self._lines.get(call_id)
+        if line is not None and not line.is_over:
+            await line.end_by_program()
 
     def refuse_new(self) -> None:
         """Step 1 of a shutdown."""

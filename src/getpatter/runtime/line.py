@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from getpatter.carriers.base import Carrier, MediaWire, RecordingFinished, StreamStarted
 from getpatter.core import messages as m
@@ -26,6 +26,7 @@ from getpatter.core.session import APOLOGY, Manners
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
+from getpatter.net.messages import Exchange
 from getpatter.runtime import clock
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Call
 from getpatter.runtime.callbacks import CallbackFailed, Callbacks
@@ -47,8 +48,12 @@ from getpatter.types import Instant
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
+    from getpatter.runtime.outbound import Attempt
 
 logger = logging.getLogger(__name__)
+
+Callback = Callable[..., object]
+_T = TypeVar("_T")
 
 RELEASE_WITHIN: Final = 5.0
 
@@ -56,9 +61,19 @@ RELEASE_WITHIN: Final = 5.0
 class Line:
     """One call. Made at the first ring; `answer` when its stream is admitted; freed after `farewell`."""
 
-    def __init__(self, identity: Identity, carrier: Carrier, orders: Orders, house: House) -> None:
-        """Register a call and begin to warm its providers, where they belong to it alone."""
+    def __init__(
+        self,
+        identity: Identity,
+        carrier: Carrier,
+        orders: Orders,
+        house: House,
+        *,
+        reference: str = "",
+    ) -> None:
+        """Register a call. `reference` names it in the URL of its stream; the call id where there is none."""
         self.identity = identity
+        self.reference = reference or identity.call_id
+        self.attempt: Attempt | None = None
         self.orders = orders
         self.control = CallControl(
             self,
@@ -91,6 +106,42 @@ class Line:
         self._is_deaf = False
         self._wall_offset = clock.wall() - clock.now()
         self._desk: Desk | None = None
+
+    # ---------------------------------------------------------------------- what an Attempt may do
+
+    @property
+    def has_talked(self) -> bool:
+        """Whether its stream was ever connected."""
+        return self.call is not None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether somebody has seen to the end of the carrier's leg."""
+        return self._is_released
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        """Values of `{name}` placeholders of this call."""
+        return merge_variables(
+            self.orders.variables, self.orders.agent.variables, self.identity.custom_params
+        )
+
+    def work(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Start work that may outlive the media of this call."""
+        self._house.nest.spawn(work, name=f"{name} {self.identity.call_id}")
+
+    def tell_program(self, name: str, function: Callback | None, payload: object) -> None:
+        """Call one of the program's functions in this call's order."""
+        self._callbacks.tell(name, function, payload)
+
+    def hand_over(self, reason: m.EndReason) -> None:
+        """From here on the carrier itself ends the call; our stream will stop."""
+        self.reason = reason
+        self._is_released = True
+
+    async def at_carrier(self, exchange: Exchange[_T]) -> _T:
+        """Do something by the carrier's API."""
+        return await self._house.http.run(exchange)
 
     # ------------------------------------------------------------------------------------- ringing
 
@@ -189,6 +240,7 @@ class Line:
             await self._wrap_up(call)
 
     def _begin(self, call: Call, changes: Mapping[str, object]) -> None:
+        self._arrange_at_carrier()
         orders = changed(self.orders, changes)
         agent = orders.agent
         variables = merge_variables(
@@ -209,10 +261,35 @@ class Line:
         if self._is_deaf:
             self._give_up()
 
+    def _arrange_at_carrier(self) -> None:
+        """What the carrier itself shall do with this call: keep it short enough, and record it."""
+        call_id, orders = self.identity.call_id, self.orders
+        if self.identity.direction == "inbound":
+            limit = self._carrier.limit(call_id, seconds=orders.max_call_duration)
+            self.work(self._try(limit, "time_limit"), name="limit")
+        if orders.is_recorded:
+            recording = self._carrier.record(call_id, host=self._house.host)
+            self.work(self._try(recording, "recording"), name="record")
+
+    async def _try(self, exchange: Exchange[None], what: str) -> None:
+        try:
+            await self._house.http.run(exchange)
+        except PatterError as error:
+            if what == "recording":
+                logger.error(  # noqa: TRY400 - the carrier's answer says it all
+                    "call.recording_failed call=%s error=%s", self.identity, type(error).__name__
+                )
+            else:
+                logger.info(
+                    "call.limit_failed call=%s error=%s", self.identity, type(error).__name__
+                )
+            self._emit("error", {"stage": what, "error": type(error).__name__})
+
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""
         self.ended_at = clock.wall()
-        self.status = "completed"
+        if self.reason != "voicemail":
+            self.status = "completed"
         if self._desk is not None:
             await self._desk.close()
         await self._nest.close()
@@ -252,11 +329,18 @@ class Line:
         self._house.over(self)
         self._settled.set()
 
+    async def end_by_program(self) -> None:
+        """The program hangs up, from outside the conversation."""
+        self.hand_over("agent_hangup")
+        await self.end_leg()
+        if self.call is None:
+            await self.abandon()
+
     async def shut_down(self) -> None:
         """The server stops: end the call at its carrier, then here."""
         self.reason = "shutdown"
         self._is_released = True
-        await self._end_leg()
+        await self.end_leg()
         if self.call is None:
             await self.abandon()
 
@@ -335,9 +419,10 @@ class Line:
         """End the call by the carrier's API, now."""
         self.reason = reason
         self._is_released = True
-        self._house.nest.spawn(self._end_leg(), name=f"hang-up {self.identity.call_id}")
+        self._house.nest.spawn(self.end_leg(), name=f"hang-up {self.identity.call_id}")
 
-    async def _end_leg(self) -> None:
+    async def end_leg(self) -> None:
+        """End the call at its carrier, then its stream here."""
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
                 await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
@@ -351,7 +436,8 @@ class Line:
 
     def finished(self, reason: m.EndReason) -> None:
         """The media part is over."""
-        self.reason = reason
+        if not (self._is_released and self.reason == "voicemail"):
+            self.reason = reason
         for waiting in self._quiet.values():
             waiting.set()
         self._media_over.set()
@@ -385,7 +471,7 @@ class Line:
                     self.identity.call_id,
                     number,
                     host=self._house.host,
-                    from_number=self.identity.callee,
+                    from_number=self.our_number,
                 )
             )
         except PatterError as error:
@@ -394,6 +480,12 @@ class Line:
         if self.call is not None:
             self.call.tell(m.StreamEnded("transferred"))
         return {"status": "transferring", "mode": mode, "to": number}
+
+    @property
+    def our_number(self) -> str:
+        """The number on our side."""
+        identity = self.identity
+        return identity.callee if identity.direction == "inbound" else identity.caller
 
     async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
         """Play keys to the other side."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from getpatter.carriers import KINDS
 from getpatter.carriers.base import Carrier
@@ -18,6 +18,7 @@ from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
 from getpatter.runtime.house import House, RunsExchanges
 from getpatter.runtime.identity import Orders
+from getpatter.runtime.outbound import Attempt, Placing
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
 from getpatter.runtime.wheel import PacingWheel
@@ -186,6 +187,31 @@ class PhoneServer:
             self.serving.host,
             self.carrier.name,
         )
+
+    async def place(
+        self, carrier: Carrier, *, agent: Agent | None, max_call_duration: int | None, **call: Any
+    ) -> Attempt:
+        """Place a call with this server's defaults for what it leaves open."""
+        assert self.exchange is not None, "serving"
+        serving = self.serving
+        message = call.pop("voicemail_message") or serving.voicemail_message
+        detects = call.pop("detects_machines") or bool(message)
+        placing = Placing(
+            agent=serving.agent if agent is None else agent,
+            voicemail_message=message,
+            detects_machines=detects,
+            max_call_duration=(
+                serving.max_call_duration if max_call_duration is None else max_call_duration
+            ),
+            is_recorded=serving.recording,
+            **call,
+        )
+        return await self.exchange.place(carrier, placing)
+
+    async def end_call(self, call_id: str) -> None:
+        """Hang one call up at its carrier."""
+        if self.exchange is not None:
+            await self.exchange.end_call(call_id)
 
     async def closed(self) -> None:
         """Wait until the server has stopped."""

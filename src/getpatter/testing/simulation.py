@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from getpatter.models import CallResult
 from getpatter.net.messages import Exchange
 from getpatter.server.phone import PhoneServer, Serving
 from getpatter.testing.callers import Program
 from getpatter.testing.line import Conditions
 from getpatter.testing.network import InMemory
-from getpatter.testing.twilio import SimulatedCall, SimulatedTwilio
+from getpatter.testing.twilio import Callee, SimulatedCall, SimulatedTwilio
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -69,6 +70,7 @@ class Simulation:
         agent: Agent,
         *,
         conditions: Conditions | None = None,
+        callees: Mapping[str, Callee] | None = None,
         **serving: Any,
     ) -> None:
         """Prepare a phone.
@@ -76,6 +78,7 @@ class Simulation:
         Args:
             agent: Answers the calls.
             conditions: What is wrong with every line.
+            callees: Who can be called, by number.
             serving: As `Patter.serve`: `on_message`, `max_concurrent_calls`, `flight_recorder` ...
         """
         self.calls: dict[str, Ended] = {}
@@ -84,9 +87,16 @@ class Simulation:
         self._serving = serving
         self._agent = agent
         self._conditions = conditions
+        self._callees = dict(callees or {})
         self._server: PhoneServer | None = None
         self._changed = asyncio.Event()
-        self.twilio: SimulatedTwilio | None = None
+        self._twilio: SimulatedTwilio | None = None
+
+    @property
+    def twilio(self) -> SimulatedTwilio:
+        """The carrier."""
+        assert self._twilio is not None, "use 'async with Simulation(...)'"
+        return self._twilio
 
     async def __aenter__(self) -> Self:
         """Open the phone."""
@@ -95,6 +105,7 @@ class Simulation:
             network=InMemory(self._app),
             conditions=self._conditions,
         )
+        twilio.callees.update(self._callees)
         given = dict(self._serving)
         serving = Serving(
             agent=self._agent,
@@ -110,7 +121,7 @@ class Simulation:
         self._server.open()
         self._desk.twilio = twilio
         await self._server.point_number()
-        self.twilio = await twilio.__aenter__()
+        self._twilio = await twilio.__aenter__()
         return self
 
     async def __aexit__(
@@ -121,7 +132,6 @@ class Simulation:
     ) -> None:
         """Hang up and close."""
         assert self._server is not None, "entered"
-        assert self.twilio is not None, "entered"
         await self._server.stop()
         await self.twilio.__aexit__(kind, error, traceback)
 
@@ -131,7 +141,6 @@ class Simulation:
 
     def ring(self, caller: Program, **options: Any) -> SimulatedCall:
         """Somebody calls. `await call.ended()` waits for the end."""
-        assert self.twilio is not None, "use 'async with Simulation(...)'"
         return self.twilio.ring(caller, **options)
 
     async def talk(self, caller: Program, **options: Any) -> SimulatedCall:
@@ -144,6 +153,19 @@ class Simulation:
                 await self._changed.wait()
         return call
 
+    async def call(self, to: str, *, agent: Agent | None = None, **options: Any) -> CallResult:
+        """Call somebody, with the options of `Patter.call`; returns what became of it."""
+        assert self._server is not None, "use 'async with Simulation(...)'"
+        given: dict[str, Any] = {
+            "from_number": self._server.serving.phone_number,
+            "voicemail_message": "",
+            "detects_machines": options.pop("machine_detection", True),
+            "max_call_duration": None,
+        } | options
+        attempt = await self._server.place(self._server.carrier, to=to, agent=agent, **given)
+        await attempt.line.settled()
+        return attempt.result()
+
     def transcript(self, call_id: str) -> list[tuple[str, str]]:
         """`(role, text)` of every line of a call."""
         return self.calls[call_id].lines
@@ -151,7 +173,6 @@ class Simulation:
     @property
     def problems(self) -> list[str]:
         """Everything the phone did that the carrier does not allow."""
-        assert self.twilio is not None, "entered"
         return self.twilio.problems
 
     # ----------------------------------------------------------------------------------- callbacks
