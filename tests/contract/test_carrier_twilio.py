@@ -497,6 +497,11 @@ def test_what_cannot_be_dialled_is_refused_before_anything_is_sent(to: str) -> N
         next(TWILIO.transfer(CALL, to, host=HOST, from_number=""))
 
 
+def test_only_a_number_can_be_dialled_from() -> None:
+    with pytest.raises(PatterConfigError, match="is not a number"):
+        next(TWILIO.dial(Dial("+15550009876", "anonymous", STREAM)))
+
+
 def test_a_call_without_an_id_is_an_error() -> None:
     with pytest.raises(PatterConnectionError, match="no id"):
         run(TWILIO.dial(Dial("+15550009876", "+15550001234", STREAM)), answer(201, sid=None))
