@@ -8,12 +8,20 @@ and what the program was told; then enter it in `SCENARIOS` and take the example
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.seeds_support.extract import Example
-from tests.seeds_support.stage import Stage
+from getpatter import Patter
+from getpatter.agent import Agent
+from getpatter.testing.callers import Polite, babble, offline_voice
+from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from getpatter.testing.twilio import SimulatedCall
+from tests.seeds_support.extract import Example, seed_examples
+from tests.seeds_support.outside import PORT, Outside
+from tests.seeds_support.stage import Stage, until_it_listens
 
 Scenario = Callable[[Example, Stage], None]
 
@@ -39,8 +47,102 @@ def constructs(example: Example, stage: Stage) -> None:
     assert not shown
 
 
+def _desk(phone: Patter) -> Agent:
+    """An agent that the documents leave to the reader."""
+    return phone.agent(
+        system_prompt="You are a helpful assistant.",
+        first_message="Hello, who is calling?",
+        stt=ScriptedSTT(["it is ada"], final_delay=0.1),
+        tts=ScriptedTTS(0.02, ms_per_letter=20),
+        llm=ScriptedLLM(["Hello Ada."], first_token_delay=0.05),
+    )
+
+
+def _prepared(stage: Stage, outside: Outside) -> Patter:
+    """The phone of "Initialize Patter", with an agent, before the example that uses both."""
+    os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+    stage.run(next(each for each in seed_examples() if each.name == "initialize"))
+    phone = stage.names["phone"]
+    assert isinstance(phone, Patter)
+    stage.names["agent"] = _desk(phone)
+    return phone
+
+
+async def _talk(outside: Outside, *lines: str) -> SimulatedCall:
+    call = outside.twilio.ring(Polite(*lines, gap_ms=300, voice=babble))
+    await call.ended()
+    return call
+
+
+def serves(example: Example, stage: Stage) -> None:
+    """It answers a call; `disconnect()` ends it."""
+    with Outside(stage.settings) as outside:
+        phone = _prepared(stage, outside)
+
+        async def program() -> None:
+            serving = asyncio.create_task(stage.play(example))
+            await phone.ready
+            call = await outside.beside(_talk(outside, "it is ada"))
+            assert len(call.tape().heard_spans()) == 2, "a greeting and an answer"
+            await phone.disconnect()
+            await serving
+
+        asyncio.run(program())
+        assert not outside.twilio.problems
+
+
+def places_a_call(example: Example, stage: Stage) -> None:
+    """The carrier is asked to ring; the program then leaves, and nobody's phone goes on ringing."""
+    with Outside(stage.settings) as outside:
+        _prepared(stage, outside)
+        stage.run(example)
+        (call,) = outside.twilio.calls
+        outside.do(call.ended())
+        assert (call.caller, call.callee) == (stage.settings["PHONE_NUMBER"], "+15550009876")
+        assert call.orders.detects_beside
+        assert call.hung_up_by == "api"
+
+
+def disconnects(example: Example, stage: Stage) -> None:
+    """A phone that serves stops serving."""
+    with Outside(stage.settings) as outside:
+        phone = _prepared(stage, outside)
+
+        async def program() -> None:
+            serving = asyncio.create_task(phone.serve(_desk(phone), port=PORT))
+            await phone.ready
+            await stage.play(example)
+            await asyncio.wait_for(serving, 5)
+
+        asyncio.run(program())
+
+
+def orders_a_pizza(example: Example, stage: Stage) -> None:
+    """README's program hears a caller of flesh and loudspeaker, and answers."""
+    with Outside(stage.settings) as outside:
+        os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+
+        async def order() -> SimulatedCall:
+            call = outside.twilio.ring(
+                Polite("mushroom pizza please", gap_ms=900, voice=offline_voice),
+                voice_url="https://agent.example.com/webhooks/twilio/voice",
+            )
+            await call.ended()
+            return call
+
+        async def world() -> None:
+            await until_it_listens(PORT)
+            call = await outside.beside(order())
+            assert len(call.tape().heard_spans()) >= 2, "a greeting and an answer"
+
+        stage.run_while(example, world)
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
     "initialize": constructs,
+    "serve": serves,
+    "outbound": places_a_call,
+    "disconnect": disconnects,
     "twilio": constructs,
     "twilio-namespaced": constructs,
     "telnyx": constructs,
@@ -58,22 +160,15 @@ class Missing:
 
 
 NOT_YET: Final[dict[str, Missing]] = {
-    "initialize": Missing("there is no Patter yet", ImportError),
-    "serve": Missing("no scenario: needs Patter.serve and the simulated carrier", KeyError),
-    "outbound": Missing("no scenario: needs Patter.call and the simulated carrier", KeyError),
-    "disconnect": Missing("no scenario: needs Patter.serve and the simulated carrier", KeyError),
     "complete": Missing("no scenario: needs the OpenAI Realtime engine", KeyError),
-    "twilio": Missing("there is no Patter yet", ImportError),
     "telnyx": Missing("there is no Telnyx carrier yet", ImportError),
     "telnyx-namespaced": Missing("there is no Telnyx carrier yet", ImportError),
 }
 """Examples that are expected to fail. Strict: one that begins to work must be taken out."""
 
 
-SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {}
+SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {"pizza": orders_a_pizza}
 """Name that a page gives in `<!-- test: scenario NAME -->` -> what happens to the block below it."""
 
-NOT_YET_IN_DOCS: Final[dict[str, Missing]] = {
-    "pizza": Missing("no scenario: needs Patter.serve and the simulated carrier", KeyError),
-}
+NOT_YET_IN_DOCS: Final[dict[str, Missing]] = {}
 """Scenarios of pages that are expected to fail. Strict, like `NOT_YET`."""
