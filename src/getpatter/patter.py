@@ -18,6 +18,7 @@ from getpatter.carriers import KINDS
 from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, PatterError
 from getpatter.makers import standard_llm, standard_makers
 from getpatter.observability.event_bus import EventBus
+from getpatter.older import carrier_and_keys, modern
 from getpatter.runtime.hosts import checked_host
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
@@ -65,6 +66,7 @@ class Patter:
         trusted_proxies: Iterable[str] = (),
         allow_private_urls: bool = False,
         telemetry: object = None,
+        **older: Any,
     ) -> None:
         """Describe the phone. Nothing is opened.
 
@@ -79,13 +81,19 @@ class Patter:
             trusted_proxies: Addresses or networks whose forwarding headers count.
             allow_private_urls: Let tools reach the private network.
             telemetry: Accepted and ignored: there is none.
+            older: Credentials as flat keywords (`twilio_sid=`, `openai_key=`, ...), which still work.
 
         Raises:
             TypeError: `carrier` is no carrier, or an option has the wrong type.
             ValueError: `phone_number` or `webhook_url` is malformed, or options exclude each other.
+            NotImplementedError: an option of a hosted service.
         """
         del telemetry
-        self._carrier = _checked_carrier(carrier)
+        older = modern(older)
+        phone_number = phone_number or older.get("phone_number", "")
+        webhook_url = webhook_url or older.get("webhook_url", "")
+        carrier, self._keys = carrier_and_keys(_checked_carrier(carrier), older)
+        self._carrier = carrier
         if carrier is not None or phone_number:
             _check_number(phone_number, "phone_number")
         self._phone_number = phone_number
