@@ -33,6 +33,8 @@ class Replay:
     frames_recorded: list[bytes] = field(default_factory=list)
     frames_replayed: list[bytes] = field(default_factory=list)
     lines: list[m.ReportLine] = field(default_factory=list)
+    understood: list[m.Transcribed] = field(default_factory=list)
+    """What the recogniser said in the end, in order."""
 
     @property
     def first_difference(self) -> int | None:
@@ -87,6 +89,8 @@ def replay(path: Path, wire: MediaWire) -> Replay:
         if event is None:
             continue
         result.inputs += 1
+        if isinstance(event, m.Transcribed) and event.is_final:
+            result.understood.append(event)
         for command in session.handle(event, Instant(at)):
             frame = frame_for(command, wire)
             if frame is not None:

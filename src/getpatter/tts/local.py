@@ -29,7 +29,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -206,7 +206,8 @@ class LocalTTS:
         done = False
         try:
             while not done:
-                kind, payload = await frames.get()
+                with _in_real_time():
+                    kind, payload = await frames.get()
                 done = kind != wire.AUDIO
                 if not done:
                     yield payload
@@ -220,6 +221,14 @@ class LocalTTS:
 
 
 TTS = LocalTTS
+
+
+def _in_real_time() -> AbstractContextManager[None]:
+    """A loop with virtual time (it has a `hold`) must not let its clock run while the process works."""
+    hold: Callable[[str], AbstractContextManager[None]] | None = getattr(
+        asyncio.get_running_loop(), "hold", None
+    )
+    return nullcontext() if hold is None else hold("the speech process")
 
 
 async def speech(
