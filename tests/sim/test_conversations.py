@@ -11,7 +11,6 @@ import pytest
 from getpatter.agent import Agent, build_agent
 from getpatter.models import Transcript
 from getpatter.runtime.control import CallControl
-from getpatter.testing import time as virtual_time
 from getpatter.testing.callers import (
     Caller,
     Interrupter,
@@ -26,9 +25,8 @@ from getpatter.testing.callers import (
 )
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.simulation import Simulation
+from getpatter.testing.time import in_virtual_time
 from getpatter.tools import Guardrail
-
-in_virtual_time = virtual_time.in_virtual_time
 
 GREETING = "Welcome to the clinic."
 LONG = "We are open from nine to five on every weekday, and on Saturdays we are open until noon. "

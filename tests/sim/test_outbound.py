@@ -9,13 +9,11 @@ import pytest
 
 from getpatter.agent import build_agent
 from getpatter.models import CallResult, MachineDetectionResult
-from getpatter.testing import time as virtual_time
 from getpatter.testing.callers import Caller, Polite, babble, wait
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.simulation import Simulation
+from getpatter.testing.time import in_virtual_time
 from getpatter.testing.twilio import Callee
-
-in_virtual_time = virtual_time.in_virtual_time
 
 THEIRS = "+15550002222"
 

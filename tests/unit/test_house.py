@@ -40,6 +40,7 @@ VENDORS: Final = (
 VENDOR_NAMES_ALLOWED: Final = {
     "__init__.py": "the export table",
     "carriers/__init__.py": "the table of web hook routes: all of them exist in every server",
+    "older.py": "shows the new spelling of keywords that name their vendor",
     "config.py": "credential fields and variables of all vendors, as documented; data",
     "makers.py": "the vendors that stand in where a program names none, as documented",
     "patter.py": "examples in messages: what a program can pass",
