@@ -71,14 +71,22 @@ if TYPE_CHECKING:
     from getpatter.patter import Patter as Patter
     from getpatter.runtime.control import CallControl as CallControl
     from getpatter.stt.base import STTProvider as STTProvider
+    from getpatter.stt.deepgram import DeepgramSTT as DeepgramSTT
     from getpatter.stt.local import LocalSTT as LocalSTT
+    from getpatter.stt.openai_transcribe import OpenAITranscribeSTT as OpenAITranscribeSTT
+    from getpatter.stt.whisper import WhisperSTT as WhisperSTT
     from getpatter.tools import Guardrail as Guardrail
     from getpatter.tools import Tool as Tool
     from getpatter.tools import define_tool as define_tool
     from getpatter.tools import guardrail as guardrail
     from getpatter.tools import tool as tool
     from getpatter.tts.base import TTSProvider as TTSProvider
+    from getpatter.tts.elevenlabs import ElevenLabsRestTTS as ElevenLabsRestTTS
+    from getpatter.tts.elevenlabs import ElevenLabsTTS as ElevenLabsTTS
+    from getpatter.tts.elevenlabs import ElevenLabsTTSError as ElevenLabsTTSError
+    from getpatter.tts.elevenlabs_ws import ElevenLabsWebSocketTTS as ElevenLabsWebSocketTTS
     from getpatter.tts.local import LocalTTS as LocalTTS
+    from getpatter.tts.openai import OpenAITTS as OpenAITTS
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
@@ -102,6 +110,11 @@ _EXPORTS: Final[dict[str, str]] = {
     "CompactionConfig": "agent_parts",
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
+    "DeepgramSTT": "stt.deepgram",
+    "ElevenLabsRestTTS": "tts.elevenlabs",
+    "ElevenLabsTTS": "tts.elevenlabs",
+    "ElevenLabsTTSError": "tts.elevenlabs",
+    "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
     "Guardrail": "tools",
@@ -113,6 +126,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
+    "OpenAITTS": "tts.openai",
+    "OpenAITranscribeSTT": "stt.openai_transcribe",
     "PartialStreamError": "errors",
     "Patter": "patter",
     "PatterConfigError": "errors",
@@ -141,6 +156,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "Twilio": "carriers.twilio:Carrier",
     "VADEvent": "vad.base",
     "VADProvider": "vad.base",
+    "WhisperSTT": "stt.whisper",
     "WireError": "errors",
     "define_tool": "tools",
     "filter_emoji": "core.spoken",

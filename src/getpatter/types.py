@@ -66,6 +66,18 @@ class AudioFormat:
         return b"\x00\x00"
 
 
+class DefaultInt(int):
+    """A default that can be told from the same number when a program names it."""
+
+    __slots__ = ()
+
+
+class DefaultStr(str):
+    """A default that can be told from the same text when a program names it."""
+
+    __slots__ = ()
+
+
 MULAW_8K: Final = AudioFormat(Encoding.MULAW, 8000)
 ALAW_8K: Final = AudioFormat(Encoding.ALAW, 8000)
 PCM16_8K: Final = AudioFormat(Encoding.PCM16, 8000)

@@ -1,0 +1,118 @@
+"""What the objects for a vendor's service have in common: a key, options, and connections shared by all calls.
+
+An object that a program makes is configuration. Every call works with a `clone()` of it, which has a stream of
+its own but shares the pool of HTTP connections and the sockets that were opened in advance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final, Self, TypeVar
+
+import msgspec
+
+from getpatter.config import credential
+from getpatter.errors import PatterError, WireError
+from getpatter.net.http import HttpClient
+from getpatter.net.refusals import refusal
+from getpatter.net.warm import WarmSockets
+
+_T = TypeVar("_T")
+
+_LONGEST_ANSWER: Final = 4 * 1024 * 1024
+
+
+class Connections:
+    """The connections of one object and all of its clones; none is made before it is needed."""
+
+    def __init__(self, vendor: str) -> None:
+        """`vendor` is named in errors."""
+        self.http = HttpClient(vendor, max_body=_LONGEST_ANSWER, total_timeout=30.0)
+        self.sockets = WarmSockets()
+        self._vendor = vendor
+
+    async def aclose(self) -> None:
+        """Close what no stream owns. Idempotent; a later use opens anew."""
+        sockets, self.sockets = self.sockets, WarmSockets()
+        await sockets.aclose()
+        await self.http.aclose()
+
+
+class Service:
+    """An object for one service of one vendor. Its key shows in no `repr` and in no pickle."""
+
+    provider_key: ClassVar[str] = ""
+    """Key of the price table, and the vendor named in errors."""
+    key_variable: ClassVar[str] = ""
+    """The environment variable of its key."""
+
+    def __init__(self, api_key: str | None, options: Mapping[str, object]) -> None:
+        """Take the key and the keyword arguments of the constructor.
+
+        Raises:
+            ValueError: no key was given, and the environment has none.
+        """
+        self._key = credential(self.key_variable, api_key, owner=type(self).__name__)
+        self._options = dict(options)
+        self._connections = Connections(self.provider_key)
+        self._is_clone = False
+        self._renew()
+
+    def _renew(self) -> None:
+        """Begin without a stream."""
+
+    def _set(self, **options: object) -> None:
+        """Remember options as they are now, for `repr` and pickles."""
+        self._options.update(options)
+
+    def clone(self) -> Self:
+        """The same configuration for one more call."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._options = dict(self._options)
+        twin._is_clone = True
+        twin._renew()
+        return twin
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return f"{type(self).__name__}({shown})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Without the key: whoever unpickles it needs one in the environment."""
+        return _made_again, (type(self), self._options)
+
+    async def _release(self) -> None:
+        """Give back the shared connections, which a clone only borrows."""
+        if not self._is_clone:
+            await self._connections.aclose()
+
+    def _refused(self, status: int, text: str) -> PatterError:
+        """The error for a refusal that came in a message of an open stream."""
+        return refusal(self.provider_key, status, text, secrets=(self._key,))
+
+
+def _made_again(kind: type[Service], options: Mapping[str, object]) -> Service:
+    make: type = kind
+    made = make(**options)
+    assert isinstance(made, Service)
+    return made
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], message: str | bytes, vendor: str) -> _T:
+    """`message` as the type of `decoder`.
+
+    Raises:
+        WireError: it is something else.
+    """
+    try:
+        return decoder.decode(message)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise WireError(
+            f"{vendor} sent a message of no known form: {error}", vendor=vendor
+        ) from error
+
+
+def encoded(message: Mapping[str, object]) -> str:
+    """`message` as the JSON text of one frame."""
+    return msgspec.json.encode(message).decode()
