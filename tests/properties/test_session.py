@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getpatter.core import messages as m
-from getpatter.core.session import Manners
+from getpatter.core.manners import Manners
 from getpatter.core.turns import WAITING, Floor
 from tests.support.conversation import Conversation, Line
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from getpatter.core import messages as m
-from getpatter.core.session import Manners, Session
+from getpatter.core.manners import Manners
+from getpatter.core.session import Session
 from getpatter.core.turns import Floor
 from getpatter.types import MULAW_8K, Instant
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from getpatter.core import messages as m
-from getpatter.core.session import Manners, Session
+from getpatter.core.manners import Manners
+from getpatter.core.session import Session
 from getpatter.core.turns import Floor
 from getpatter.types import MULAW_8K, Instant
 from tests.support.conversation import Conversation, Line, opened

@@ -13,12 +13,13 @@ verdicts from one to the other and keeps the one reply that is being given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from getpatter.core import messages as m
 from getpatter.core.barge_in import BargeIn
-from getpatter.core.endpointing import Endpointing, Patience, Verdict
+from getpatter.core.endpointing import Endpointing, Verdict
 from getpatter.core.history import History, Line, Role
+from getpatter.core.manners import Manners
 from getpatter.core.playout import Audio, Playout
 from getpatter.core.reply import Piece, Reply
 from getpatter.core.sentences import SentenceChunker
@@ -26,33 +27,6 @@ from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
 from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn, TurnTable
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
-
-APOLOGY = "I'm sorry, something went wrong. Could you say that again?"
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """How this call is held. Seconds unless the name says otherwise."""
-
-    barge_in_threshold_ms: float = 300.0
-    patience: Patience = field(default_factory=Patience)
-    apology: str = APOLOGY
-    """Said when a reply cannot be written; empty: nothing is said."""
-    long_turn_message: str = ""
-    long_turn_after: float = 8.0
-    max_duration: float = 3600.0
-    idle_timeout: float | None = None
-    idle_prompt: str = "Are you still there?"
-    closing_bound: float = 10.0
-    language: str = "en"
-    first_clause_early: bool = False
-    speech_threshold: float = 0.5
-    min_speech_ms: float = 96.0
-    """A shorter burst is a click; see `core/speech_gate.py`."""
-    min_silence_ms: float = 400.0
-    """A shorter pause is part of the sentence."""
-    frame_ms: float = 32.0
-    """Length of a frame of the built-in voice detector."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ from getpatter.carriers.base import (
     WireEvent,
 )
 from getpatter.core import messages as m
-from getpatter.core.session import Manners, Session
+from getpatter.core.manners import Manners
+from getpatter.core.session import Session
 from getpatter.errors import WireError
 from getpatter.runtime import clock
 from getpatter.runtime.detector import SharedDetector

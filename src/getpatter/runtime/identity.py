@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from getpatter.core.session import APOLOGY, Manners
+from getpatter.core.manners import APOLOGY, Manners
 from getpatter.types import PhoneNumber
 
 if TYPE_CHECKING:

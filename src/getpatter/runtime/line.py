@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from getpatter.carriers.base import Carrier, MediaWire, RecordingFinished, StreamStarted
 from getpatter.core import messages as m
 from getpatter.core.ledger import latency_of, metrics_of, summarise
-from getpatter.core.session import APOLOGY, Manners
+from getpatter.core.manners import APOLOGY, Manners
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics

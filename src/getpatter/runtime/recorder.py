@@ -23,7 +23,7 @@ import msgspec
 
 from getpatter.carriers.base import StreamStarted
 from getpatter.core import messages as m
-from getpatter.core.session import Manners
+from getpatter.core.manners import Manners
 from getpatter.types import Instant
 
 VERSION: Final = 1
