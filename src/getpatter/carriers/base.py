@@ -184,7 +184,45 @@ class StreamFailed:
     delivery: str = ""
 
 
-WebhookEvent = CallArrived | CallProgressed | MachineJudged | RecordingFinished | StreamFailed
+@dataclass(frozen=True, slots=True)
+class StreamAwaited:
+    """The call is answered, and nobody has asked for its audio yet: answer it with `Carrier.open_stream`."""
+
+    call_id: str
+    reference: str = ""
+    """Our own reference of an outbound call, where the carrier hands it back."""
+    attempt: int = 0
+    """0 at first; above it the carrier refused the stream as it was asked for before."""
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLeft:
+    """The message of `Carrier.leave_message` has been spoken (or cut off): the call may be ended."""
+
+    call_id: str
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallCosted:
+    """The carrier says what the call cost."""
+
+    call_id: str
+    dollars: float
+    delivery: str = ""
+
+
+WebhookEvent = (
+    CallArrived
+    | CallProgressed
+    | MachineJudged
+    | RecordingFinished
+    | StreamFailed
+    | StreamAwaited
+    | MessageLeft
+    | CallCosted
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +283,21 @@ class Carrier(Protocol):
         """Answer any other webhook."""
         ...
 
+    def follow_up(self, call_id: str, stream: Stream | None) -> Exchange[None] | None:
+        """What to ask for by REST once the first voice webhook of a call has been answered.
+
+        `stream` as it was given to `connect`, `None` after `reject_busy`. To be run beside the answer, never
+        in front of it, and once a call, however often its webhook is repeated. `None`: the answer said it all.
+        """
+        ...
+
+    def open_stream(self, call_id: str, stream: Stream, *, attempt: int) -> Exchange[None] | None:
+        """What to ask for after `StreamAwaited`, with its `attempt` and a `stream` that has a fresh token.
+
+        `None`: a carrier that never reports `StreamAwaited`.
+        """
+        ...
+
     def wire(self) -> MediaWire:
         """A fresh translator for one media socket."""
         ...
@@ -273,8 +326,23 @@ class Carrier(Protocol):
         """Let the carrier itself end the call after `seconds`; does nothing where it cannot."""
         ...
 
-    def transfer(self, call_id: str, to: str, *, host: str, from_number: str) -> Exchange[None]:
-        """Connect the caller to `to`; our stream ends."""
+    def transfer(
+        self, call_id: str, to: str, *, host: str, from_number: str, serial: int = 0
+    ) -> Exchange[None]:
+        """Connect the caller to `to`; our stream ends.
+
+        `serial`: how many transfers of this call were asked for before. It tells a second transfer from a
+        repetition of the first.
+        """
+        ...
+
+    def send_keys(
+        self, call_id: str, digits: str, *, delay_ms: int, serial: int = 0
+    ) -> Exchange[None] | None:
+        """Press keys (`0-9 A-D * #`, `w` waits half a second) by REST. `serial` as in `transfer`.
+
+        `None`: the carrier has no such request, so tones have to be mixed into the outgoing audio.
+        """
         ...
 
     def leave_message(self, call_id: str, text: str, *, language: str) -> Exchange[None]:

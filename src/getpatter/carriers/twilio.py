@@ -165,6 +165,12 @@ class Carrier:
         """204; an empty document where Twilio waits for instructions, which ends the call."""
         return forms.reply() if kind in {"voice", "transfer"} else WebhookReply(204)
 
+    def follow_up(self, call_id: str, stream: Stream | None) -> None:
+        """Nothing: the document that answers the webhook says it all."""
+
+    def open_stream(self, call_id: str, stream: Stream, *, attempt: int) -> None:
+        """Nothing: a stream is opened by a document, never by a request."""
+
     def wire(self) -> Wire:
         """A fresh translator for one media socket."""
         return Wire()
@@ -268,15 +274,18 @@ class Carrier:
         """Let Twilio end the call `seconds` after it began."""
         self._body((yield self._update(call_id, TimeLimit=str(seconds))))
 
-    def transfer(self, call_id: str, to: str, *, host: str, from_number: str) -> Exchange[None]:
+    def transfer(
+        self, call_id: str, to: str, *, host: str, from_number: str, serial: int = 0
+    ) -> Exchange[None]:
         """Connect the caller to `to`, a number or a `sip:` URI, with the caller's own number shown.
 
-        `from_number` is not needed: Twilio shows the callee the number that called.
+        `from_number` is not needed: Twilio shows the callee the number that called. Nor is `serial`: a
+        repeated redirect is a new one.
 
         Raises:
             PatterConfigError: `to` is neither.
         """
-        del from_number
+        del from_number, serial
         forms.check_target(to)
         after = f"{forms.hook(host, 'transfer')}?{urlencode({'call': call_id})}"
         verb = forms.dial(to, answerOnBridge="true", timeout="30", action=after)
@@ -291,6 +300,9 @@ class Carrier:
         """
         document = forms.inline(forms.say(text, language), forms.element("Hangup"))
         self._body((yield self._update(call_id, is_repeatable=False, Twiml=document)))
+
+    def send_keys(self, call_id: str, digits: str, *, delay_ms: int, serial: int = 0) -> None:
+        """Nothing: Twilio presses keys only by a redirect (`send_digits`); otherwise tones are audio."""
 
     def send_digits(self, call_id: str, digits: str, *, stream: Stream) -> Exchange[None]:
         """Press keys by leaving the stream, playing them, and connecting to `stream`, a new one.
