@@ -18,14 +18,14 @@ from getpatter.carriers.base import (
     Dial,
     MachineJudged,
     MediaWire,
-    RecordingFinished,
     Stream,
-    StreamFailed,
+    StreamAwaited,
     StreamStarted,
     WebhookEvent,
 )
 from getpatter.core import messages as m
-from getpatter.errors import PatterConnectionError, RateLimitError
+from getpatter.errors import PatterConnectionError, PatterError, RateLimitError
+from getpatter.net.messages import Exchange as CarrierExchange
 from getpatter.runtime import clock
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import Identity, Orders
@@ -98,6 +98,7 @@ class Exchange:
         if line is None:
             if self._most is not None and len(self.active) >= self._most:
                 logger.warning("call.refused reason=max_concurrent_calls")
+                self._follow_up(carrier, arrived.call_id, None)
                 return None
             identity = Identity(
                 call_id=arrived.call_id,
@@ -114,13 +115,30 @@ class Exchange:
             self._house.nest.spawn(
                 self._abandon_unanswered(line), name=f"unanswered {arrived.call_id}"
             )
+            stream = self._stream_for(line, carrier)
+            self._follow_up(carrier, arrived.call_id, stream)
+            return stream
         return self._stream_for(line, carrier)
+
+    def _follow_up(self, carrier: Carrier, call_id: str, stream: Stream | None) -> None:
+        """What some carriers have to be asked beside the answer to their webhook."""
+        self._ask(carrier.follow_up(call_id, stream), "follow-up", call_id)
+
+    def _ask(self, exchange: CarrierExchange[None] | None, what: str, call_id: str) -> None:
+        if exchange is not None:
+            self._house.nest.spawn(self._asked(exchange, what), name=f"{what} {call_id}")
+
+    async def _asked(self, exchange: CarrierExchange[None], what: str) -> None:
+        try:
+            await self._house.http.run(exchange)
+        except PatterError as error:
+            logger.warning("call.request_failed what=%s error=%s", what, type(error).__name__)
 
     def _stream_for(self, line: Line, carrier: Carrier) -> Stream:
         now = clock.now()
         identity = line.identity
         grant = Grant(
-            reference=identity.call_id,
+            reference=line.reference,
             carrier=carrier.name,
             direction=identity.direction,
             expires_at=Instant(now + INBOUND_LIFE),
@@ -128,7 +146,7 @@ class Exchange:
         )
         return Stream(
             host=self._house.host,
-            reference=identity.call_id,
+            reference=line.reference,
             token=self._tokens.mint(grant, now=now),
             caller=identity.caller,
             callee=identity.callee,
@@ -172,26 +190,28 @@ class Exchange:
             self.unknown_events += 1
             return
         match event:
-            case CallProgressed(status=status):
+            case CallProgressed():
                 self._progressed(line, event)
-                self._house.bus.emit(
-                    "call_status",
-                    {"call_id": event.call_id, "timestamp": clock.wall(), "status": status},
-                )
-            case StreamFailed():
-                logger.error("call.stream_failed call=%s", line.identity)
-            case RecordingFinished():
-                line.recording_finished(event)
+            case StreamAwaited(attempt=attempt):
+                self._open_stream(line, carrier, attempt)
             case MachineJudged():
                 if line.attempt is not None:
                     line.attempt.judged(event)
             case CallArrived():
                 pass
+            case _:
+                line.told_by_carrier(event)
+
+    def _open_stream(self, line: Line, carrier: Carrier, attempt: int) -> None:
+        if line.call is None:
+            stream = self._stream_for(line, carrier)
+            opening = carrier.open_stream(line.identity.call_id, stream, attempt=attempt)
+            self._ask(opening, "open-stream", line.identity.call_id)
 
     def _progressed(self, line: Line, event: CallProgressed) -> None:
         if line.status in FINAL_STATUSES:
             return
-        line.status = event.status
+        line.status_changed(event.status)
         if event.status == "in-progress" and line.call is None:
             line.work(self._expect_media(line), name="expect-media")
         if event.status in FINAL_STATUSES:

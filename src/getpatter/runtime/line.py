@@ -19,7 +19,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from getpatter.carriers.base import Carrier, MediaWire, RecordingFinished, StreamStarted
+from getpatter.carriers.base import (
+    CallCosted,
+    Carrier,
+    MediaWire,
+    MessageLeft,
+    RecordingFinished,
+    StreamFailed,
+    StreamStarted,
+)
 from getpatter.core import messages as m
 from getpatter.core.ledger import latency_of, metrics_of, summarise
 from getpatter.core.manners import APOLOGY, Manners
@@ -402,18 +410,33 @@ class Line:
             event, {"call_id": self.identity.call_id, "timestamp": clock.wall(), **payload}
         )
 
-    def recording_finished(self, event: RecordingFinished) -> None:
-        """The carrier has a recording of this call."""
-        self._emit(
-            "recording_ready",
-            {
-                "recording_id": event.recording_id,
-                "url": event.url,
-                "duration_seconds": event.duration_seconds,
-                "channels": event.channels,
-                "format": event.format,
-            },
-        )
+    def status_changed(self, status: str) -> None:
+        """The carrier's word for where the call stands."""
+        self.status = status
+        self._emit("call_status", {"status": status})
+
+    def told_by_carrier(
+        self, event: StreamFailed | RecordingFinished | MessageLeft | CallCosted
+    ) -> None:
+        """News that changes nothing about who is talking."""
+        match event:
+            case StreamFailed():
+                logger.error("call.stream_failed call=%s", self.identity)
+            case MessageLeft():
+                self.hang_up_now("voicemail")
+            case CallCosted(dollars=dollars):
+                self._emit("call_cost_updated", {"telephony": dollars})
+            case RecordingFinished():
+                self._emit(
+                    "recording_ready",
+                    {
+                        "recording_id": event.recording_id,
+                        "url": event.url,
+                        "duration_seconds": event.duration_seconds,
+                        "channels": event.channels,
+                        "format": event.format,
+                    },
+                )
 
     def hang_up_now(self, reason: m.EndReason) -> None:
         """End the call by the carrier's API, now."""
