@@ -80,6 +80,7 @@ class Ears:
         self._limit = 0
         self._wake = asyncio.Event()
         self._is_connected = False
+        self._is_closing = False
         self._feed: Callable[[bytes], None] | None = None
         self.dropped_bytes = 0
         self.sent_seconds = 0.0
@@ -140,7 +141,8 @@ class Ears:
             except Exception as failure:  # noqa: BLE001 - the top of this task: any failure of a provider
                 error = failure
             else:
-                logger.warning("stt.ended_results")
+                if not self._is_closing:
+                    logger.warning("stt.ended_results")
                 return
             self._is_connected = False
             if clock.now() - began > RECONNECT_WITHIN:
@@ -218,6 +220,7 @@ class Ears:
 
     async def close(self) -> None:
         """End the recogniser's stream. Idempotent."""
+        self._is_closing = True
         self._is_connected = False
         self._feed = None
         try:

@@ -49,7 +49,7 @@ class Orders:
 def manners_of(orders: Orders) -> Manners:
     """The settings of the conversation that follow from the agent and the call."""
     agent = orders.agent
-    return Manners(
+    manners = Manners(
         barge_in_threshold_ms=float(agent.barge_in_threshold_ms),
         apology=APOLOGY if agent.llm_error_message is None else agent.llm_error_message,
         long_turn_message=agent.long_turn_message or "",
@@ -59,6 +59,20 @@ def manners_of(orders: Orders) -> Manners:
         language=agent.language,
         first_clause_early=agent.aggressive_first_flush,
     )
+    if agent.vad is None or not hears_with_built_in(agent):
+        return manners
+    options = agent.vad.options  # type: ignore[attr-defined]  # the built-in detector has them
+    return replace(
+        manners,
+        speech_threshold=options.activation_threshold,
+        min_speech_ms=options.min_speech_duration * 1000,
+        min_silence_ms=options.min_silence_duration * 1000,
+    )
+
+
+def hears_with_built_in(agent: Agent) -> bool:
+    """Whether the call's voice detector is the one that all calls share."""
+    return agent.vad is None or getattr(agent.vad, "is_built_in", False) is True
 
 
 _AGENT_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {

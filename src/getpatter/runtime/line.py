@@ -46,6 +46,7 @@ from getpatter.runtime.identity import (
     Orders,
     changed,
     changes_variables,
+    hears_with_built_in,
     manners_of,
     name_of_provider,
 )
@@ -209,7 +210,7 @@ class Line:
             wheel=self._house.wheel,
             nest=self._nest,
             listener=self,
-            detector=None if self.orders.agent.vad is not None else self._house.detector,
+            detector=self._house.detector if hears_with_built_in(self.orders.agent) else None,
             began_at=now,
             wall_offset=self._wall_offset,
             recorder=self._recorder(started, manners, now),

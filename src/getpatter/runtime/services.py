@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from getpatter.llm.base import LLMProvider, as_chunk
 from getpatter.runtime.ears import AudioStage, VoiceDetector
+from getpatter.runtime.identity import hears_with_built_in
 from getpatter.runtime.wording import guarded, settle
 from getpatter.stt.base import STTProvider
 from getpatter.tts.base import TTSProvider
@@ -61,7 +62,7 @@ def open_services(agent: Agent) -> Services:
     assert agent.tts is not None, "agent() has checked that a pipeline has a voice"
     stt, owns_stt = of_its_own(cast("STTProvider", agent.stt))
     tts, owns_tts = of_its_own(cast("TTSProvider", agent.tts))
-    vad = of_its_own(agent.vad)[0] if agent.vad is not None else None
+    vad = None if hears_with_built_in(agent) else of_its_own(agent.vad)[0]
     return Services(
         stt=stt,
         tts=tts,

@@ -39,6 +39,7 @@ Callback = Callable[..., object]
 POINT_ATTEMPTS: Final = 3
 FAREWELL_WITHIN: Final = 30.0
 DRAIN_WITHIN: Final = 10.0
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SPARE_SOCKETS: Final = 50
 
 
@@ -154,6 +155,10 @@ class PhoneServer:
         """
         server = self._http_server = HttpServer(self.open(), bind_host=bind_host, port=port)
         assert self._nest is not None, "open() has made it"
+        assert self._house is not None, "open() has made it"
+        self._house.detector.warm_up()
+        if bind_host not in LOOPBACK:
+            logger.warning("server.open_to_the_network host=%s", bind_host)
         self._nest.spawn(self._run(server), name="http")
         return await server.started()
 
