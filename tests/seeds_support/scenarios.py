@@ -138,6 +138,28 @@ def orders_a_pizza(example: Example, stage: Stage) -> None:
         stage.run_while(example, world)
 
 
+def answers_below_a_path(example: Example, stage: Stage) -> None:
+    """A web application that has a phone under a path of its own answers, and stops when told to."""
+    with Outside(stage.settings) as outside:
+        os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+
+        async def order() -> SimulatedCall:
+            call = outside.twilio.ring(
+                Polite("mushroom pizza please", gap_ms=900, voice=offline_voice),
+                voice_url="https://example.com/phone/webhooks/twilio/voice",
+            )
+            await call.ended()
+            return call
+
+        async def world() -> None:
+            await until_it_listens(PORT)
+            call = await outside.beside(order())
+            assert len(call.tape().heard_spans()) >= 2, "a greeting and an answer"
+            assert not outside.twilio.problems
+
+        stage.run_while(example, world)
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
     "initialize": constructs,
     "serve": serves,
@@ -167,7 +189,10 @@ NOT_YET: Final[dict[str, Missing]] = {
 """Examples that are expected to fail. Strict: one that begins to work must be taken out."""
 
 
-SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {"pizza": orders_a_pizza}
+SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {
+    "mounted": answers_below_a_path,
+    "pizza": orders_a_pizza,
+}
 """Name that a page gives in `<!-- test: scenario NAME -->` -> what happens to the block below it."""
 
 NOT_YET_IN_DOCS: Final[dict[str, Missing]] = {}

@@ -112,8 +112,10 @@ class Carrier:
 
     @classmethod
     def from_config(cls, config: LocalConfig) -> Self:
-        """The account of a `LocalConfig`."""
-        return cls.without_credentials(config.twilio_sid, config.twilio_token)
+        """The account of a `LocalConfig`; the address of the REST API is that of `TWILIO_BASE_URL`."""
+        carrier = cls.without_credentials(config.twilio_sid, config.twilio_token)
+        object.__setattr__(carrier, "base_url", setting("TWILIO_BASE_URL"))
+        return carrier
 
     @classmethod
     def without_credentials(cls, account_sid: str = "", auth_token: str = "") -> Self:

@@ -11,7 +11,7 @@ from getpatter.config import LocalConfig
 from getpatter.server.phone import PhoneServer, Serving
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from getpatter.agent import Agent
 
@@ -97,7 +97,7 @@ class EmbeddedServer:
         )
 
     @property
-    def app(self) -> Callable[[Scope, Receive, Send], object]:
+    def app(self) -> ASGIApp:
         """The ASGI application, for mounting in another server; call `stop()` when that one ends."""
         return self._phone
 
