@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar, Final, Self, TypeVar
+from weakref import WeakSet
 
 import msgspec
 
@@ -29,10 +30,13 @@ class Connections:
         """`vendor` is named in errors."""
         self.http = HttpClient(vendor, max_body=_LONGEST_ANSWER, total_timeout=30.0)
         self.sockets = WarmSockets()
-        self._vendor = vendor
+        self.users: WeakSet[Service] = WeakSet()
 
-    async def aclose(self) -> None:
-        """Close what no stream owns. Idempotent; a later use opens anew."""
+    async def left_by(self, user: Service) -> None:
+        """`user` is closed. The last one closes what no stream owns; a later use would open anew."""
+        self.users.discard(user)
+        if self.users:
+            return
         sockets, self.sockets = self.sockets, WarmSockets()
         await sockets.aclose()
         await self.http.aclose()
@@ -55,7 +59,7 @@ class Service:
         self._key = credential(self.key_variable, api_key, owner=type(self).__name__)
         self._options = dict(options)
         self._connections = Connections(self.provider_key)
-        self._is_clone = False
+        self._connections.users.add(self)
         self._renew()
 
     def _renew(self) -> None:
@@ -70,7 +74,7 @@ class Service:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._options = dict(self._options)
-        twin._is_clone = True
+        twin._connections.users.add(twin)
         twin._renew()
         return twin
 
@@ -83,9 +87,8 @@ class Service:
         return _made_again, (type(self), self._options)
 
     async def _release(self) -> None:
-        """Give back the shared connections, which a clone only borrows."""
-        if not self._is_clone:
-            await self._connections.aclose()
+        """Give back the shared connections."""
+        await self._connections.left_by(self)
 
     def _refused(self, status: int, text: str) -> PatterError:
         """The error for a refusal that came in a message of an open stream."""

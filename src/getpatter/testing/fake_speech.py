@@ -14,7 +14,7 @@ import base64
 import contextlib
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
@@ -437,15 +437,14 @@ class Listener:
     """Where its last sound was."""
     _rest: bytes = b""
 
-    def hear(self, data: bytes) -> list[str]:
-        """Take audio; says `began`, `interim`, `final` as an utterance goes on."""
+    def hear(self, data: bytes) -> Iterator[str]:
+        """Take audio; says `began`, `interim`, `final` as an utterance goes on, each when it happens."""
         frame = self.audio_format.size(20)
         data = self._rest + data
-        news: list[str] = []
-        for start in range(0, len(data) - frame + 1, frame):
-            news += self._frame(data[start : start + frame])
-        self._rest = data[len(data) // frame * frame :]
-        return news
+        whole = len(data) // frame * frame
+        self._rest = data[whole:]
+        for start in range(0, whole, frame):
+            yield from self._frame(data[start : start + frame])
 
     def _frame(self, data: bytes) -> list[str]:
         mulaw = converter(AudioFormat(self.audio_format.encoding, 8000), MULAW_8K).convert(data)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 READY_LIMIT_S: Final = 5.0
 FRAME_LIMIT_S: Final = 30.0
+ROOM_LIMIT_S: Final = 2.0
 MOST_WAITING_MS: Final = 300_000.0
 """Sound of one text that waits to be taken. A voice makes it faster than it plays; no text is that long."""
 CLOSE_LIMIT_S: Final = 0.5
@@ -155,17 +156,13 @@ class SocketTTS(Voice):
 
     @asynccontextmanager
     async def _context(self, text: str) -> AsyncGenerator[tuple[_Speech, _Context]]:
-        while True:
+        speech = await self._speech()
+        while (context := await speech.begin(str(next(self._numbers)), text)) is None:
             speech = await self._speech()
-            async with speech.room:
-                if not speech.is_open:  # lost while others spoke
-                    continue
-                context = speech.begin(str(next(self._numbers)), text)
-                try:
-                    yield speech, context
-                finally:
-                    speech.leave(context)
-                return
+        try:
+            yield speech, context
+        finally:
+            speech.leave(context)
 
     async def _speech(self) -> _Speech:
         async with self._opening:
@@ -216,7 +213,9 @@ class _Speech:
         self._failure: PatterError | None = None
         self._pulse: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self.room = asyncio.Semaphore(dialect.most_contexts)
+        self._asked: set[str] = set()
+        """Contexts that the vendor works on, abandoned ones too: it counts them until it has said that they end."""
+        self._room = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -236,11 +235,28 @@ class _Speech:
                 raise self._failure
         self._beat(is_first=True)
 
-    def begin(self, name: str, text: str) -> _Context:
+    async def begin(self, name: str, text: str) -> _Context | None:
+        """Ask for `text`, once the vendor has room for it; `None` when the socket was lost meanwhile."""
+        while self.is_open and len(self._asked) >= self._dialect.most_contexts:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(ROOM_LIMIT_S):
+                    await self._room.wait()
+            except TimeoutError:
+                if not self._contexts:  # nobody wants any of them, and the vendor does not let go
+                    self.abandon()
+        if not self.is_open:
+            return None
         context = _Context(name, Bare(self._format))
         self._contexts[name] = context
+        self._asked.add(name)
         self._send(self._dialect.begin(name, text))
         return context
+
+    def abandon(self) -> None:
+        """Have the next text open another socket."""
+        vendor = self._dialect.request().vendor
+        self._fail(unreachable(vendor, "does not end what was cancelled", timed_out=True))
 
     async def next(self, context: _Context, limit_s: float) -> bytes | None:
         """The next sound of `context`; `None` when it is done."""
@@ -295,6 +311,7 @@ class _Speech:
                 if context is not None:
                     self._keep(context, context.bare.push(audio))
             case Spoken(name):
+                self._finished(name)
                 context = self._contexts.get(name)
                 if context is not None:
                     self._keep(context, context.bare.flush())
@@ -303,10 +320,15 @@ class _Speech:
             case Failed(error, ""):
                 self._fail(error)
             case Failed(error, name):
+                self._finished(name)
                 context = self._contexts.get(name)
                 if context is not None:
                     context.error = error
                     context.news.set()
+
+    def _finished(self, name: str) -> None:
+        self._asked.discard(name)
+        self._room.set()
 
     def _keep(self, context: _Context, sound: bytes) -> None:
         if not sound:
@@ -349,6 +371,7 @@ class _Speech:
         if self._pulse is not None:
             self._pulse.cancel()
         self._ready.set()
+        self._room.set()
         for context in self._contexts.values():
             context.news.set()
 
