@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -23,12 +26,23 @@ class Outside:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="outside", daemon=True)
+        self._turn = ExitStack()
         self.twilio = SimulatedTwilio.__new__(SimulatedTwilio)
 
     def __enter__(self) -> Self:
+        self._wait_for_our_turn()
         self._thread.start()
         self.twilio = self.do(self._open())
         return self
+
+    def _wait_for_our_turn(self) -> None:
+        """Documents serve on one and the same port, and tests may run in several processes."""
+        try:
+            import fcntl  # noqa: PLC0415 - not on Windows, where tests of documents run one by one
+        except ImportError:
+            return
+        path = Path(tempfile.gettempdir()) / f"getpatter-tests-port-{PORT}.lock"
+        fcntl.flock(self._turn.enter_context(path.open("w")), fcntl.LOCK_EX)
 
     async def _open(self) -> SimulatedTwilio:
         twilio = SimulatedTwilio(
@@ -59,3 +73,4 @@ class Outside:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
             self._loop.close()
+            self._turn.close()

@@ -1,0 +1,120 @@
+"""Each file of examples/ runs as it is written, and does on a simulated line what it promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from getpatter.testing.callers import Caller, Program, hang_up, listen, offline_voice, press, say
+from getpatter.testing.twilio import SimulatedCall
+from tests.seeds_support.extract import Example
+from tests.seeds_support.outside import PORT, Outside
+from tests.seeds_support.scenarios import SETTINGS
+from tests.seeds_support.stage import Stage, until_it_listens
+
+FOLDER: Final = Path(__file__).parents[1] / "examples"
+VOICE_URL: Final = f"https://{SETTINGS['WEBHOOK_URL']}/webhooks/twilio/voice"
+needs_speech = pytest.mark.skipif(
+    find_spec("pocketsphinx") is None or find_spec("espeakng_loader") is None,
+    reason="these examples listen and speak: pip install 'getpatter[offline]'",
+)
+
+
+def _serve(name: str, folder: Path, caller: Program) -> SimulatedCall:
+    """Run an example as a program; somebody rings it; then Ctrl-C."""
+    source = (FOLDER / name).read_text(encoding="utf-8")
+    calls: list[SimulatedCall] = []
+    with Stage(folder, SETTINGS) as stage, Outside(SETTINGS) as outside:
+        os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+
+        async def ring() -> None:
+            call = outside.twilio.ring(caller, voice_url=VOICE_URL)
+            calls.append(call)
+            await call.ended()
+
+        async def world() -> None:
+            await until_it_listens(PORT)
+            await outside.beside(ring())
+
+        stage.run_while(Example(name, source, name, 1), world, limit=60)
+        assert not outside.twilio.problems
+    return calls[0]
+
+
+def answers(folder: Path) -> None:
+    """It greets, and repeats the order."""
+    caller = Caller(
+        listen(), say("mushroom pizza please"), listen(), hang_up(), voice=offline_voice
+    )
+    call = _serve("01_answer.py", folder, caller)
+    heard = call.tape().heard_spans(gap_ms=700)
+    assert len(heard) == 2, "a greeting and an answer"
+    assert len(call.tape().answer_times()) == 1
+
+
+def takes_keys(folder: Path) -> None:
+    """A key, words, and a key that ends the call: the agent hangs up after its goodbye."""
+    caller = Caller(
+        listen(), press("1"), listen(), say("the address please"), listen(), press("9"),
+        voice=offline_voice,
+    )  # fmt: skip
+    call = _serve("02_menu_with_keys.py", folder, caller)
+    assert call.hung_up_by == "api"
+    greeting, hours, address, goodbye = call.tape().heard_spans(gap_ms=700)
+    rate = call.tape().sample_rate
+    assert greeting.end - greeting.start > 3 * rate
+    assert hours.end - hours.start > 3 * rate, "both pieces of the answer"
+    assert address.end - address.start > 2 * rate
+    assert goodbye.end - goodbye.start > 1 * rate, "it was heard whole"
+
+
+def is_a_test_itself(folder: Path) -> None:
+    """Whoever runs pytest finds its test, and the test passes."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder]
+    run = subprocess.run(
+        [*command, FOLDER / "03_test_your_agent.py"],
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "1 passed" in run.stdout
+
+
+SCENARIOS: Final[dict[str, Callable[[Path], None]]] = {
+    "01_answer.py": answers,
+    "02_menu_with_keys.py": takes_keys,
+    "03_test_your_agent.py": is_a_test_itself,
+}
+"""Example -> what happens to it."""
+
+
+@needs_speech
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    SCENARIOS[name](tmp_path)
+
+
+def test_every_example_has_a_scenario_and_is_short() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in FOLDER.glob("*.py")}
+    assert set(lengths) == set(SCENARIOS)
+    assert max(lengths.values()) < 60
+
+
+def test_the_first_example_is_the_program_of_the_readme() -> None:
+    """The README shows the example, not something like it."""
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    example = (FOLDER / "01_answer.py").read_text(encoding="utf-8")
+    shared = example[example.index("import asyncio") :].split("\n\n\nif __name__")[0]
+    told = [line for line in shared.splitlines() if line and '"""' not in line]
+    missing = [line for line in told if line not in readme.splitlines()]
+    assert not missing
