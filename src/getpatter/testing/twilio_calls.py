@@ -159,6 +159,7 @@ class SimulatedCall:
         self._redirect: asyncio.Future[str] | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._done = asyncio.Event()
+        self._reports: list[asyncio.Task[object]] = []
         self._changed = asyncio.Event()
         self.at_end: list[Callable[[], Awaitable[None]]] = []
         """Run when the call is over, before `ended()` returns."""
@@ -274,6 +275,8 @@ class SimulatedCall:
         await self._report("completed", last=True)
         for last_work in self.at_end:
             await last_work()
+        if self._reports:
+            await asyncio.wait(self._reports)
         self._done.set()
 
     async def _inbound(self) -> Status:
@@ -536,7 +539,7 @@ class SimulatedCall:
 
     def _later(self, work: Callable[[], Awaitable[object]], name: str) -> None:
         if not self._tasks.is_closed:
-            self._tasks.spawn(_awaited(work()), name)
+            self._reports.append(self._tasks.spawn(_awaited(work()), name))
 
     def _reach(self, status: Status) -> None:
         self.status = status
