@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from getpatter.errors import ToolSchemaError as ToolSchemaError
     from getpatter.errors import WireError as WireError
     from getpatter.events import PatterEventType as PatterEventType
+    from getpatter.llm import cerebras as _llm_cerebras
+    from getpatter.llm import custom as _llm_custom
+    from getpatter.llm import groq as _llm_groq
+    from getpatter.llm import openai as _llm_openai
+    from getpatter.llm import openai_compatible as _llm_openai_compatible
     from getpatter.llm.base import LLMChunk as LLMChunk
     from getpatter.llm.base import LLMProvider as LLMProvider
     from getpatter.models import CallEvent as CallEvent
@@ -91,6 +96,11 @@ if TYPE_CHECKING:
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
 
+    CerebrasLLM = _llm_cerebras.LLM
+    CustomLLM = _llm_custom.LLM
+    GroqLLM = _llm_groq.LLM
+    OpenAICompatibleLLM = _llm_openai_compatible.LLM
+    OpenAILLM = _llm_openai.LLM
     Twilio = _carriers_twilio.Carrier
 
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
@@ -105,11 +115,13 @@ _EXPORTS: Final[dict[str, str]] = {
     "CallEvent": "models",
     "CallMetrics": "models",
     "CallResult": "models",
+    "CerebrasLLM": "llm.cerebras:LLM",
     "ChatContext": "models",
     "ChatMessage": "models",
     "CompactionConfig": "agent_parts",
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
+    "CustomLLM": "llm.custom:LLM",
     "DeepgramSTT": "stt.deepgram",
     "ElevenLabsRestTTS": "tts.elevenlabs",
     "ElevenLabsTTS": "tts.elevenlabs",
@@ -117,6 +129,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
+    "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",
     "HookContext": "models",
     "IncomingMessage": "models",
@@ -126,6 +139,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
+    "OpenAICompatibleLLM": "llm.openai_compatible:LLM",
+    "OpenAILLM": "llm.openai:LLM",
     "OpenAITTS": "tts.openai",
     "OpenAITranscribeSTT": "stt.openai_transcribe",
     "PartialStreamError": "errors",

@@ -169,9 +169,9 @@ class AnswerReader:
         self,
         index: int,
         *,
-        id: str = "",
+        id: str = "",  # noqa: A002 - the wire's word
         name: str = "",
-        arguments: str = "",  # noqa: A002 - the wire's word
+        arguments: str = "",
     ) -> None:
         """Add a fragment to the tool call with that index; one that it has not seen begins a new call."""
         self.tokens += 1

@@ -1,0 +1,47 @@
+"""Every language model beside the fake of its vendor: what the parity tests are run over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from getpatter.llm._model import Model
+from getpatter.llm.cerebras import LLM as CerebrasLLM
+from getpatter.llm.groq import LLM as GroqLLM
+from getpatter.llm.openai import LLM as OpenAILLM
+from getpatter.llm.openai_compatible import LLM as OpenAICompatibleLLM
+from getpatter.testing.fake_llm import FakeLLM, Says
+from getpatter.testing.fake_llm_chat import FakeCerebras, FakeGroq, FakeOpenAI, FakeServer
+
+
+class _GuardedServer(FakeServer):
+    needs_key = True
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A model class and its fake service."""
+
+    name: str
+    service: Callable[[Iterable[Says]], FakeLLM]
+    llm: Callable[[str, str, float], Model]
+    """From key, address and time limit."""
+
+
+VENDORS: Final = (
+    Vendor(
+        "openai", FakeOpenAI, lambda key, url, limit: OpenAILLM(key, base_url=url, timeout=limit)
+    ),
+    Vendor("groq", FakeGroq, lambda key, url, limit: GroqLLM(key, base_url=url, timeout=limit)),
+    Vendor(
+        "cerebras",
+        FakeCerebras,
+        lambda key, url, limit: CerebrasLLM(key, base_url=url, timeout=limit),
+    ),
+    Vendor(
+        "openai_compatible",
+        _GuardedServer,
+        lambda key, url, limit: OpenAICompatibleLLM(key, base_url=url, model="m", timeout=limit),
+    ),
+)
