@@ -366,7 +366,12 @@ class HttpClient:
             headers={"User-Agent": f"getpatter/{__version__}"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
+            # A proxy of the environment is for the world outside; on itself a machine needs none.
+            mounts=dict.fromkeys(_ON_THIS_MACHINE),
         )
+
+
+_ON_THIS_MACHINE: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 class _AttemptFailedError(Exception):
