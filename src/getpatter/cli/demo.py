@@ -140,12 +140,8 @@ class _Demo:
         rows = [_row(number, turn, confidence) for number, turn in enumerate(turns)]
         self.screen.line()
         self.screen.table(columns, rows)
-        answered = sorted(turn.answered_ms for turn in turns if turn.answered_ms is not None)
-        if answered:
-            self.screen.line(
-                f"Answers began {answered[0]:.0f} to {answered[-1]:.0f} ms after the caller's last sound, at the "
-                "caller's ear (a single key waits 1500 ms for a second one)."
-            )
+        for remark in _remarks(turns):
+            self.screen.line(remark)
         self.screen.line()
         for check in checks:
             self.screen.check(check.name, is_good=check.is_good, detail=check.detail)
@@ -153,6 +149,26 @@ class _Demo:
         self.screen.line(f"sound   {self.sound}  (caller left, agent right)")
         if outcome.flight is not None:
             self.screen.line(f"flight  {outcome.flight}  (getpatter replay ...)")
+
+
+def _remarks(turns: Sequence[Turn]) -> list[str]:
+    remarks: list[str] = []
+    answered = sorted(turn.answered_ms for turn in turns if turn.answered_ms is not None)
+    if answered:
+        span = f"{answered[0]:.0f}"
+        if len(answered) > 1:
+            span += f" to {answered[-1]:.0f}"
+        remarks.append(
+            f"Answers began {span} ms after the caller's last sound, measured at the caller's ear."
+        )
+    if any(turn.act is not None and turn.act.is_key for turn in turns):
+        remarks.append("A single key waits 1500 ms for a second one.")
+    if any(turn.act is not None and not turn.understood for turn in turns):
+        remarks.append(
+            "Where nothing was understood: this recogniser knows the desk's sentences and no others, "
+            "and says nothing rather than guess."
+        )
+    return remarks
 
 
 def confidences(flight: Replay | None) -> dict[str, float]:
