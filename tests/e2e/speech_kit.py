@@ -12,16 +12,19 @@ from getpatter.errors import PatterError
 from getpatter.models import Transcript
 from getpatter.stt._buffered import BufferedSTT
 from getpatter.stt._socket import SocketSTT
+from getpatter.stt.cartesia import CartesiaSTT
 from getpatter.stt.deepgram import DeepgramSTT
 from getpatter.stt.openai_transcribe import OpenAITranscribeSTT
 from getpatter.stt.whisper import WhisperSTT
 from getpatter.testing.fake_speech import FakeService
+from getpatter.testing.fake_speech_cartesia import FakeCartesia
 from getpatter.testing.fake_speech_deepgram import FakeDeepgram
 from getpatter.testing.fake_speech_elevenlabs import FakeElevenLabs
 from getpatter.testing.fake_speech_openai import FakeOpenAISpeech
 from getpatter.testing.providers import buzz
 from getpatter.tts._http import HttpTTS
 from getpatter.tts._socket import SocketTTS
+from getpatter.tts.cartesia import CartesiaTTS
 from getpatter.tts.elevenlabs import ElevenLabsRestTTS, ElevenLabsTTS
 from getpatter.tts.elevenlabs_ws import ElevenLabsWebSocketTTS
 from getpatter.tts.openai import OpenAITTS
@@ -42,6 +45,10 @@ class Ear:
     make: Callable[[FakeService, str], Recogniser]
     """Of a service and a key."""
     is_buffered: bool = False
+    finalizes: bool = True
+    """Whether it can be asked for its final words."""
+    has_times: bool = True
+    """Whether it says when something was said."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,14 @@ class Mouth:
 
 EARS = (
     Ear("deepgram", FakeDeepgram, lambda s, key: DeepgramSTT(key, base_url=s.ws_url)),
+    Ear("cartesia", FakeCartesia, lambda s, key: CartesiaSTT(key, base_url=s.ws_url)),
+    Ear(
+        "cartesia_turns",
+        FakeCartesia,
+        lambda s, key: CartesiaSTT(key, model="ink-2", base_url=s.ws_url),
+        finalizes=False,
+        has_times=False,
+    ),
     Ear(
         "whisper",
         FakeOpenAISpeech,
@@ -72,6 +87,7 @@ EARS = (
 STREAMING = tuple(ear for ear in EARS if not ear.is_buffered)
 
 MOUTHS = (
+    Mouth("cartesia", FakeCartesia, lambda s, key: CartesiaTTS(key, base_url=s.ws_url)),
     Mouth("elevenlabs", FakeElevenLabs, lambda s, key: ElevenLabsTTS(key, base_url=s.url)),
     Mouth(
         "elevenlabs_ws",

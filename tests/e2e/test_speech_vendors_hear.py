@@ -28,6 +28,8 @@ async def test_words_and_when_they_were_said(ear: Ear) -> None:
             call.utter(800)
             await call.until(lambda: call.finals == [LINES[0]])
             final = next(said for said in call.said if said.is_final and said.text)
+            if not ear.has_times:
+                return
             assert final.start_ms == pytest.approx(500, abs=60)
             assert final.end_ms == pytest.approx(1300, abs=60)
             await call.until(lambda: any(said.speech_final for said in call.said))
@@ -44,8 +46,9 @@ async def test_a_word_said_twice_is_heard_twice(ear: Ear) -> None:
             call.utter()
             await call.until(lambda: len(call.finals) > number)  # noqa: B023 - awaited here
         assert call.finals == [*LINES]
-        starts = [said.start_ms or 0 for said in call.said if said.is_final and said.text]
-        assert starts == sorted(set(starts))
+        starts = [said.start_ms for said in call.said if said.is_final and said.text]
+        if ear.has_times:
+            assert starts == sorted(set(starts), key=lambda start: start or 0)
 
 
 @each_streaming
@@ -61,7 +64,9 @@ async def test_guesses_come_before_the_final_words(ear: Ear) -> None:
         assert all(LINES[0].startswith(guess.rstrip(".")) for guess in guesses)
 
 
-@each
+@pytest.mark.parametrize(
+    "ear", [ear for ear in EARS if ear.finalizes], ids=lambda ear: ear.name
+)
 async def test_asked_to_finalize_it_need_not_wait_for_silence(ear: Ear) -> None:
     async with (
         ear.service(LINES) as service,
@@ -155,7 +160,9 @@ async def test_a_line_lost_in_mid_word_is_an_error_and_the_next_stream_goes_on(e
             await later.until(lambda: later.finals == [LINES[0]])
 
 
-@each_streaming
+@pytest.mark.parametrize(
+    "ear", [ear for ear in STREAMING if ear.has_times], ids=lambda ear: ear.name
+)
 async def test_times_go_on_over_a_new_stream_of_the_same_call(ear: Ear) -> None:
     async with ear.service(LINES) as service:
         stt = for_a_phone(ear.make(service, KEY))

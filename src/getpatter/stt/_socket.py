@@ -70,9 +70,9 @@ class Dialect:
     """Shortest audio of one message; less is collected."""
     most_ms: ClassVar[float] = 1000.0
     """Longest audio of one message; more is cut."""
-    keep_alive: ClassVar[Message] = ""
-    """Sent when no audio was, every `keep_alive_every` seconds."""
-    keep_alive_every: ClassVar[float] = 4.0
+    keep_alive: Message = ""
+    """Sent when no audio was, every `keep_alive_every` seconds. Bytes count as audio."""
+    keep_alive_every: float = 4.0
     authentication_codes: ClassVar[frozenset[int]] = frozenset()
     """Close codes that mean refused credentials."""
     rate_codes: ClassVar[frozenset[int]] = frozenset()
@@ -326,7 +326,9 @@ class _Stream:
         if not self._socket.is_open:
             return
         if not self._was_sent:
-            self._socket.send(self._dialect.keep_alive)
+            said = self._dialect.keep_alive
+            self._socket.send(said)
+            self._sent += len(said) if isinstance(said, bytes) else 0
         self._was_sent = False
         self._pulse = self._loop.call_later(self._dialect.keep_alive_every, self._beat)
 

@@ -33,8 +33,6 @@ __all__ = ["STT", "DeepgramSTT"]
 
 VENDOR: Final = "deepgram"
 BASE_URL: Final = "wss://api.deepgram.com"
-_KEEP_ALIVE: Final = '{"type":"KeepAlive"}'
-_KEEP_ALIVE_EVERY: Final = 4.0  # it hangs up (NET-0001) after 10 s without a message
 _LEAST_UTTERANCE_END_MS: Final = 1000
 _ENCODINGS: Final = {
     "linear16": Encoding.PCM16,
@@ -231,9 +229,12 @@ class DeepgramDialect(Dialect):
     has_open_words: bool = False
     """There were final words since the last end of a turn."""
 
-    keep_alive: ClassVar[Message] = _KEEP_ALIVE
-    keep_alive_every: ClassVar[float] = _KEEP_ALIVE_EVERY
     final_codes: ClassVar[frozenset[int]] = frozenset({1008})
+
+    def __post_init__(self) -> None:
+        """It hangs up (NET-0001) after ten seconds without a message."""
+        self.keep_alive = '{"type":"KeepAlive"}'
+        self.keep_alive_every = 4.0
 
     def request(self) -> SocketRequest:
         """`wss://…/v1/listen?…` with the key in a header."""
