@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from getpatter.errors import ToolSchemaError as ToolSchemaError
     from getpatter.errors import WireError as WireError
     from getpatter.events import PatterEventType as PatterEventType
+    from getpatter.llm import anthropic as _llm_anthropic
     from getpatter.llm import cerebras as _llm_cerebras
     from getpatter.llm import custom as _llm_custom
+    from getpatter.llm import google as _llm_google
     from getpatter.llm import groq as _llm_groq
     from getpatter.llm import openai as _llm_openai
     from getpatter.llm import openai_compatible as _llm_openai_compatible
@@ -96,8 +98,10 @@ if TYPE_CHECKING:
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
 
+    AnthropicLLM = _llm_anthropic.LLM
     CerebrasLLM = _llm_cerebras.LLM
     CustomLLM = _llm_custom.LLM
+    GoogleLLM = _llm_google.LLM
     GroqLLM = _llm_groq.LLM
     OpenAICompatibleLLM = _llm_openai_compatible.LLM
     OpenAILLM = _llm_openai.LLM
@@ -108,6 +112,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "AgcConfig": "agent_parts",
     "Agent": "agent",
     "AllProvidersFailedError": "errors",
+    "AnthropicLLM": "llm.anthropic:LLM",
     "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
     "CallControl": "runtime.control",
@@ -129,6 +134,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
+    "GoogleLLM": "llm.google:LLM",
     "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",
     "HookContext": "models",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from getpatter import config
 from getpatter.agent import Agent, Makers
 
@@ -12,15 +14,15 @@ def standard_makers() -> Makers:
 
 
 def standard_llm(agent: Agent) -> Agent:
-    """The agent with the default model.
+    """The agent with the default model: OpenAI's, `agent.model` if that names a text model.
 
     Raises:
         ValueError: there is no key for it.
     """
-    del agent
     config.credential(
         "OPENAI_API_KEY", owner="pipeline agent without llm and on_message", argument="llm"
     )
-    raise ValueError(
-        "a pipeline agent needs somebody who answers: pass agent(llm=...) or serve(on_message=...)"
-    )
+    from getpatter.llm.openai import LLM, is_text_model  # noqa: PLC0415 - loaded where it is used
+
+    llm = LLM(model=agent.model) if agent.model and is_text_model(agent.model) else LLM()
+    return dataclasses.replace(agent, llm=llm)

@@ -68,10 +68,12 @@ class Pair:
     async def fails(self, *script: Says) -> tuple[PatterError, list[LLMChunk]]:
         self.service.script = list(script)
         said: list[LLMChunk] = []
-        with pytest.raises(PatterError) as caught:
+        try:
             async for chunk in self.llm.stream(ASKED):
                 said.append(chunk)  # noqa: PERF401 - what came before the failure counts
-        return caught.value, said
+        except PatterError as error:
+            return error, said
+        pytest.fail(f"no failure after {said}")
 
 
 @pytest.fixture(params=VENDORS, ids=lambda vendor: vendor.name)
@@ -182,7 +184,7 @@ async def test_no_word_in_time_is_a_failure_although_the_connection_lives(pair: 
     llm = pair.make(timeout=0.2)
     pair.service.script = [Says("Hello.", stalls_after=0)]
     with pytest.raises(
-        PatterConnectionError, match="did not begin to answer within 0.2 s"
+        PatterConnectionError, match="did not begin to answer within"
     ) as caught:
         [chunk async for chunk in llm.stream(ASKED)]
     assert caught.value.code is ErrorCode.TIMEOUT

@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from getpatter import (
+    AnthropicLLM,
+    CerebrasLLM,
+    GoogleLLM,
+    GroqLLM,
+    OpenAICompatibleLLM,
+    OpenAILLM,
+)
 from getpatter.llm._model import Model
-from getpatter.llm.cerebras import LLM as CerebrasLLM
-from getpatter.llm.groq import LLM as GroqLLM
-from getpatter.llm.openai import LLM as OpenAILLM
-from getpatter.llm.openai_compatible import LLM as OpenAICompatibleLLM
 from getpatter.testing.fake_llm import FakeLLM, Says
+from getpatter.testing.fake_llm_anthropic import FakeAnthropic
 from getpatter.testing.fake_llm_chat import FakeCerebras, FakeGroq, FakeOpenAI, FakeServer
+from getpatter.testing.fake_llm_google import FakeGemini
 
 
 class _GuardedServer(FakeServer):
@@ -43,5 +49,13 @@ VENDORS: Final = (
         "openai_compatible",
         _GuardedServer,
         lambda key, url, limit: OpenAICompatibleLLM(key, base_url=url, model="m", timeout=limit),
+    ),
+    Vendor(
+        "anthropic",
+        FakeAnthropic,
+        lambda key, url, limit: AnthropicLLM(key, base_url=url, timeout=limit),
+    ),
+    Vendor(
+        "google", FakeGemini, lambda key, url, limit: GoogleLLM(key, base_url=url, timeout=limit)
     ),
 )

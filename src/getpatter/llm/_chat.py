@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, TypedDict
 
 import msgspec
 
-from getpatter.llm._model import FIRST_TOKEN_S, Model
+from getpatter.llm._model import FIRST_TOKEN_S, Model, refuse_unknown
 from getpatter.llm._sse import AnswerReader, Event, Item, Refused, decoded
 from getpatter.llm._talk import Message, settled, tool_forms
 from getpatter.llm.base import LLMChunk
@@ -278,17 +278,3 @@ class ChatModel(Model):
 
     def _reader(self) -> AnswerReader:
         return ChatReader(self.chunk_decoder)
-
-
-def refuse_unknown(owner: str, given: Mapping[str, object], known: frozenset[str]) -> None:
-    """Keyword arguments are checked like those of any function.
-
-    Raises:
-        TypeError: one is not in `known`.
-    """
-    for name in given:
-        if name not in known:
-            raise TypeError(
-                f"{owner}() got an unexpected keyword argument {name!r}; "
-                f"for the request it takes {', '.join(sorted(known))}"
-            )

@@ -13,7 +13,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from getpatter.errors import ErrorCode, PatterConnectionError, PatterError, WireError
-from getpatter.llm._sse import AnswerReader, Refused
+from getpatter.llm._sse import AnswerReader, Item, Refused
 from getpatter.llm._talk import Message
 from getpatter.llm.base import LLMChunk
 from getpatter.net.http import STREAM_LIMIT_S
@@ -24,6 +24,7 @@ from getpatter.net.tasks import TaskNest
 
 FIRST_TOKEN_S: Final = 15.0
 _DRAIN_S: Final = 0.25
+"""How long the end of a body is waited for, once the answer is complete."""
 _WARMUP_S: Final = 5.0
 
 
@@ -93,29 +94,37 @@ class Model(Service):
             request, first_byte=self._timeout, total=max(STREAM_LIMIT_S, 2 * self._timeout)
         )
         async with _Patience(cancel_event, self._timeout) as patience, aclosing(body):
-            seen = 0
-            while not reader.is_over:
-                data: bytes | None = None
-                try:
-                    async with patience.limit(self._late(reader)):
-                        data = await anext(body, None)
-                    if patience.is_cancelled:
-                        return
-                    items = reader.end() if data is None else reader.push(data)
-                except PatterError as error:
-                    raise self._explained(error, reader) from error
-                if reader.tokens != seen:
-                    seen = reader.tokens
-                    patience.renew()
-                for item in items:
+            while not (reader.is_over or patience.is_cancelled):
+                for item in await self._next(body, reader, patience):
                     if isinstance(item, Refused):
                         raise self._explained(self._reported(item), reader)
                     yield item
-                if data is None and not reader.is_complete:
-                    raise self._explained(
-                        unreachable(self.provider_key, "the answer broke off"), reader
-                    )
-            await _drained(body)
+            if not patience.is_cancelled:
+                await _drained(body)
+
+    async def _next(
+        self, body: AsyncGenerator[bytes, None], reader: AnswerReader, patience: _Patience
+    ) -> list[Item]:
+        """What the next bytes say; nothing when the waiting was cancelled."""
+        tokens = reader.tokens
+        data: bytes | None = None
+        try:
+            async with patience.limit(self._late(reader)):
+                data = await anext(body, None)
+            if patience.is_cancelled:
+                return []
+            items = reader.end() if data is None else reader.push(data)
+        except PatterError as error:
+            if not reader.is_complete:
+                raise self._explained(error, reader) from error
+            return reader.end()  # the answer is whole; what was lost is of no interest
+        if data is None and not reader.is_complete and not reader.is_over:
+            raise self._explained(unreachable(self.provider_key, "the answer broke off"), reader)
+        if reader.is_complete:
+            patience.renew(_DRAIN_S)
+        elif reader.tokens != tokens:
+            patience.renew(self._timeout)
+        return items
 
     async def warmup(self) -> None:
         """Open a connection, so that the first answer need not wait for one. Failures show at the first answer."""
@@ -182,6 +191,20 @@ class Model(Service):
         return self._translated(error)
 
 
+def refuse_unknown(owner: str, given: Mapping[str, object], known: frozenset[str]) -> None:
+    """Keyword arguments are checked like those of any function.
+
+    Raises:
+        TypeError: one is not in `known`.
+    """
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{owner}() got an unexpected keyword argument {name!r}; "
+                f"for the request it takes {', '.join(sorted(known))}"
+            )
+
+
 async def _drained(body: AsyncGenerator[bytes, None]) -> None:
     """Read the end of the body: only then can its connection serve the next answer."""
     try:
@@ -197,7 +220,6 @@ class _Patience:
 
     def __init__(self, cancel_event: asyncio.Event | None, seconds: float) -> None:
         self._cancel_event = cancel_event
-        self._seconds = seconds
         self._ends_at = asyncio.get_running_loop().time() + seconds
         self._scope: asyncio.Timeout | None = None
         self._nest = TaskNest("answer")
@@ -216,9 +238,9 @@ class _Patience:
     ) -> None:
         await self._nest.close()
 
-    def renew(self) -> None:
-        """The model wrote something: the limit runs anew."""
-        self._ends_at = asyncio.get_running_loop().time() + self._seconds
+    def renew(self, seconds: float) -> None:
+        """The limit runs anew."""
+        self._ends_at = asyncio.get_running_loop().time() + seconds
 
     @asynccontextmanager
     async def limit(self, late: str) -> AsyncGenerator[None, None]:

@@ -42,10 +42,10 @@ def settled(messages: Sequence[Message]) -> list[Message]:
 
     A call that was cut off gets a result that says so; a result without its call is left out.
     """
-    results: dict[str, Message] = {}
-    for message in messages:
+    results: dict[str, list[Message]] = {}
+    for message in reversed(messages):
         if message.get("role") == "tool":
-            results.setdefault(str(message.get("tool_call_id", "")), message)
+            results.setdefault(str(message.get("tool_call_id", "")), []).append(message)
     settled_ones: list[Message] = []
     for message in messages:
         if message.get("role") == "tool":
@@ -54,15 +54,20 @@ def settled(messages: Sequence[Message]) -> list[Message]:
         if calls:
             settled_ones.append({**message, "tool_calls": [_whole(call) for call in calls]})
             settled_ones += (_result(results, str(call.get("id", ""))) for call in calls)
-        elif message.get("content"):
+        elif _says_something(message.get("content")):
             settled_ones.append({k: v for k, v in message.items() if k != "tool_calls"})
     return settled_ones
 
 
-def _result(results: dict[str, Message], call_id: str) -> Message:
-    found = results.pop(call_id, None)
-    if found is None:
+def _says_something(content: object) -> bool:
+    return bool(content.strip() if isinstance(content, str) else content)
+
+
+def _result(results: Mapping[str, list[Message]], call_id: str) -> Message:
+    left = results.get(call_id)
+    if not left:
         return {"role": "tool", "tool_call_id": call_id, "content": CUT_OFF}
+    found = left.pop()
     return {**found, "content": text_of(found.get("content"))}
 
 
@@ -110,6 +115,16 @@ def text_of(content: object) -> str:
         parts = (part.get("text") for part in content if isinstance(part, Mapping))
         return "".join(part for part in parts if isinstance(part, str))
     return "" if content is None else str(content)
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """The conversation proper, for vendors that want the caller to begin it and to end it."""
+    talk = [m for m in settled(messages) if m.get("role") not in {"system", "developer"}]
+    if not talk or talk[0].get("role") == "assistant":
+        talk.insert(0, {"role": "user", "content": OPENING})
+    if talk[-1].get("role") == "assistant":
+        talk.append({"role": "user", "content": SILENCE})
+    return talk
 
 
 def system_text(messages: Sequence[Message]) -> str:

@@ -5,6 +5,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final, Unpack
 
 from getpatter.llm._chat import ChatModel, ChatOptions
@@ -12,6 +13,15 @@ from getpatter.llm._model import FIRST_TOKEN_S
 
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 _BASE_URL: Final = "https://api.openai.com/v1"
+
+
+_TEXT_MODEL: Final = re.compile(r"(?:gpt-|chatgpt-|o\d|ft:)", re.IGNORECASE)
+_OTHER_MODEL: Final = re.compile(r"realtime|live|audio|tts|transcribe|image", re.IGNORECASE)
+
+
+def is_text_model(name: str) -> bool:
+    """Whether `name` is one of this vendor's models that answer text with text."""
+    return _TEXT_MODEL.match(name) is not None and _OTHER_MODEL.search(name) is None
 
 
 class OpenAIOptions(ChatOptions, total=False):
