@@ -77,9 +77,9 @@ def takes_keys(folder: Path) -> None:
 
 def is_a_test_itself(folder: Path) -> None:
     """Whoever runs pytest finds its test, and the test passes."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder]
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder)]
     run = subprocess.run(
-        [*command, FOLDER / "03_test_your_agent.py"],
+        [sys.executable, "-m", "pytest", *options, str(FOLDER / "03_test_your_agent.py")],
         capture_output=True,
         check=False,
         cwd=folder,
