@@ -44,6 +44,7 @@ _ENCODINGS: Final = {"L16": Encoding.PCM16, "PCMU": Encoding.MULAW, "PCMA": Enco
 _RATES: Final = range(8000, 48001)
 _WAITS_MS: Final = 60
 _MOST_HELD: Final = 16
+_SHORTEST_MS: Final = 20
 _STARTED_ANEW: Final = 5
 
 
@@ -263,7 +264,10 @@ class Wire:
         self._begin(started.stream_id, heard=started.format, said=started.format)
 
     def audio(self, data: bytes) -> bytes:
-        """The `media` frame that queues `data`: 20 ms to 30 s, no file header."""
+        """The `media` frame that queues `data`: at most 30 s, no file header. Shorter ones are 20 ms long."""
+        missing = self._said.size(_SHORTEST_MS) - len(data)
+        if missing > 0:
+            data += self._said.silence * (missing // self._said.bytes_per_sample)
         if self._said.encoding is Encoding.PCM16:
             data = self._byte_order.turned(data)
         payload = binascii.b2a_base64(data, newline=False)

@@ -7,7 +7,7 @@ opens a socket, reads a clock or makes a random number: instants, tokens and ans
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Literal, Protocol
@@ -136,6 +136,9 @@ class CallArrived:
     custom_params: Mapping[str, str] = field(default_factory=dict, repr=False)
     delivery: str = ""
     """Equal for repeated deliveries of the same event."""
+    reference: str = ""
+    """Set when the call is one that we placed: it was answered, and the carrier asks what to do. `call_id` is
+    then the call's own id, which may be another than the one `Carrier.dial` returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,15 @@ class CallCosted:
     delivery: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentAsked:
+    """The carrier fetches a document that was kept for it (`Keep`), which is the answer to this webhook."""
+
+    call_id: str
+    reference: str
+    delivery: str = ""
+
+
 WebhookEvent = (
     CallArrived
     | CallProgressed
@@ -222,7 +234,11 @@ WebhookEvent = (
     | StreamAwaited
     | MessageLeft
     | CallCosted
+    | DocumentAsked
 )
+
+Keep = Callable[[WebhookReply], str]
+"""Keeps a document until the carrier fetches it, once; returns an unguessable reference for its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +343,19 @@ class Carrier(Protocol):
         ...
 
     def transfer(
-        self, call_id: str, to: str, *, host: str, from_number: str, serial: int = 0
+        self,
+        call_id: str,
+        to: str,
+        *,
+        host: str,
+        from_number: str,
+        serial: int = 0,
+        keep: Keep | None = None,
     ) -> Exchange[None]:
         """Connect the caller to `to`; our stream ends.
 
         `serial`: how many transfers of this call were asked for before. It tells a second transfer from a
-        repetition of the first.
+        repetition of the first. `keep`: for carriers that fetch the document which says so.
         """
         ...
 
@@ -345,6 +368,12 @@ class Carrier(Protocol):
         """
         ...
 
-    def leave_message(self, call_id: str, text: str, *, language: str) -> Exchange[None]:
-        """Speak `text` to the answering machine by the carrier's own voice, then hang up."""
+    def leave_message(
+        self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
+    ) -> Exchange[None]:
+        """Speak `text` to the answering machine by the carrier's own voice.
+
+        The carrier hangs up afterwards or reports `MessageLeft`. `host` and `keep`: for carriers that fetch the
+        document which says so.
+        """
         ...

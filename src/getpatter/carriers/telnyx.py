@@ -29,7 +29,7 @@ import msgspec
 from getpatter.carriers import _telnyx_events as incoming
 from getpatter.carriers._telnyx_state import CALL_ID, NAME, Codec, State
 from getpatter.carriers._telnyx_wire import ByteOrder, Wire
-from getpatter.carriers.base import Dial, Stream, Verdict, WebhookEvent
+from getpatter.carriers.base import Dial, Keep, Stream, Verdict, WebhookEvent
 from getpatter.config import LocalConfig, optional_credential
 from getpatter.errors import (
     AuthenticationError,
@@ -342,13 +342,21 @@ class Carrier:
         yield from ()
 
     def transfer(
-        self, call_id: str, to: str, *, host: str, from_number: str, serial: int = 0
+        self,
+        call_id: str,
+        to: str,
+        *,
+        host: str,
+        from_number: str,
+        serial: int = 0,
+        keep: Keep | None = None,
     ) -> Exchange[None]:
         """Connect the caller to `to`, a number or a `sip:` URI, which sees `from_number`.
 
         Raises:
             PatterConfigError: `to` is neither, or `from_number` is no number.
         """
+        del keep
         _check_target(to)
         _check_number(from_number)
         body = {
@@ -360,7 +368,9 @@ class Carrier:
         }
         yield from self._order(call_id, "transfer", body, serial)
 
-    def leave_message(self, call_id: str, text: str, *, language: str) -> Exchange[None]:
+    def leave_message(
+        self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
+    ) -> Exchange[None]:
         """Speak `text` by Telnyx's voice. Its end is reported (`MessageLeft`); hang up then.
 
         `language` is `"en"` or `"en-GB"`.
@@ -368,6 +378,7 @@ class Carrier:
         Raises:
             PatterConfigError: the message is longer than 3000 characters, or empty.
         """
+        del host, keep
         if not 0 < len(text) <= _LONGEST_MESSAGE:
             raise _invalid(f"a message of {len(text)} characters; Telnyx speaks 1 to 3000")
         locale = language if language in _MORE_LOCALES else _LOCALES.get(language[:2].lower())

@@ -19,7 +19,7 @@ import msgspec
 
 from getpatter.carriers import _twilio_forms as forms
 from getpatter.carriers._twilio_wire import Wire
-from getpatter.carriers.base import FINAL_STATUSES, Dial, Stream, Verdict, WebhookEvent
+from getpatter.carriers.base import FINAL_STATUSES, Dial, Keep, Stream, Verdict, WebhookEvent
 from getpatter.config import LocalConfig, optional_credential, setting
 from getpatter.errors import (
     AuthenticationError,
@@ -277,29 +277,39 @@ class Carrier:
         self._body((yield self._update(call_id, TimeLimit=str(seconds))))
 
     def transfer(
-        self, call_id: str, to: str, *, host: str, from_number: str, serial: int = 0
+        self,
+        call_id: str,
+        to: str,
+        *,
+        host: str,
+        from_number: str,
+        serial: int = 0,
+        keep: Keep | None = None,
     ) -> Exchange[None]:
         """Connect the caller to `to`, a number or a `sip:` URI, with the caller's own number shown.
 
-        `from_number` is not needed: Twilio shows the callee the number that called. Nor is `serial`: a
-        repeated redirect is a new one.
+        `from_number` is not needed: Twilio shows the callee the number that called. Nor are `serial`,
+        for a repeated redirect is a new one, and `keep`, for the document goes with the request.
 
         Raises:
             PatterConfigError: `to` is neither.
         """
-        del from_number, serial
+        del from_number, serial, keep
         forms.check_target(to)
         after = f"{forms.hook(host, 'transfer')}?{urlencode({'call': call_id})}"
         verb = forms.dial(to, answerOnBridge="true", timeout="30", action=after)
         document = forms.inline(verb)
         self._body((yield self._update(call_id, is_repeatable=False, Twiml=document)))
 
-    def leave_message(self, call_id: str, text: str, *, language: str) -> Exchange[None]:
+    def leave_message(
+        self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
+    ) -> Exchange[None]:
         """Say `text` by Twilio's voice, then hang up. `language` is `"en"` or `"en-GB"`.
 
         Raises:
             PatterConfigError: the message makes the document longer than 4000 characters.
         """
+        del host, keep
         document = forms.inline(forms.say(text, language), forms.element("Hangup"))
         self._body((yield self._update(call_id, is_repeatable=False, Twiml=document)))
 
