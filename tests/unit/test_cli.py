@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,15 @@ from getpatter.cli.screen import Screen
 from getpatter.errors import PatterConfigError, PatterConnectionError
 
 pytestmark = pytest.mark.timeout(30)  # some start an interpreter
+
+
+@pytest.fixture(autouse=True)
+def _quiet_afterwards() -> Iterator[None]:
+    """`main` belongs to a process; here it must leave the loggers as it found them."""
+    ours = logging.getLogger("getpatter")
+    before = list(ours.handlers)
+    yield
+    ours.handlers = before
 
 
 def _one_line(text: str) -> str:
@@ -117,6 +128,21 @@ def test_a_traceback_comes_with_debug_only(
     assert main(argv) == 1
     (record,) = caplog.records
     assert record.exc_info is not None
+
+
+def test_what_is_logged_as_an_error_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with(monkeypatch, 1)
+    assert main(["doctor"]) == 1
+    assert main(["doctor"]) == 1
+    log = logging.getLogger("getpatter.somewhere")
+    log.warning("call.odd")
+    try:
+        raise KeyError("surprise")  # noqa: TRY301 - an error with a traceback
+    except KeyError:
+        log.exception("call.failed error=%s", "KeyError")
+    assert capsys.readouterr().err == "getpatter: call.failed error=KeyError\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes end differently there")

@@ -74,8 +74,25 @@ def _set_up_logging(*, is_debugging: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format=form, stream=sys.stderr)
         logging.getLogger("asyncio").setLevel(logging.INFO)
         logging.getLogger("httpcore").setLevel(logging.INFO)
-    else:
-        logging.getLogger("getpatter").addHandler(logging.NullHandler())
+        return
+    errors = logging.StreamHandler(sys.stderr)
+    errors.setLevel(logging.ERROR)
+    errors.setFormatter(_OneLine("getpatter: %(message)s"))
+    ours = logging.getLogger("getpatter")
+    ours.handlers = [each for each in ours.handlers if not isinstance(each.formatter, _OneLine)]
+    ours.addHandler(errors)
+
+
+class _OneLine(logging.Formatter):
+    """What a person must look at, without its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.formatMessage(self._with_message(record))
+
+    @staticmethod
+    def _with_message(record: logging.LogRecord) -> logging.LogRecord:
+        record.message = " ".join(record.getMessage().split())
+        return record
 
 
 class _Parser(argparse.ArgumentParser):

@@ -107,9 +107,12 @@ class _Demo:
             "only the phone company and the caller are simulated."
         )
         self.screen.line()
-        outcome = await hold_call(
-            self.perform, folder=self.folder, watcher=_Live(self.screen), limit_s=self.limit_s
-        )
+        try:
+            outcome = await hold_call(
+                self.perform, folder=self.folder, watcher=_Live(self.screen), limit_s=self.limit_s
+            )
+        finally:
+            self.screen.now()
         await asyncio.to_thread(FlightRecorder.written)
         tape = outcome.tape
         if tape is None:
@@ -219,6 +222,7 @@ class _Live(Watcher):
     def rings(self, caller: str, callee: str, server: str) -> None:
         """The phone rings."""
         self._screen.entry("0:00", "rings", f"{caller} calls {callee}, answered on {server}", "dim")
+        self._screen.now("the agent speaks")
 
     def acts(self, act: Act) -> None:
         """The caller begins to do something."""
@@ -228,11 +232,14 @@ class _Live(Watcher):
         elif act.is_interruption:
             what = f"interrupts: {what}"
         self._screen.entry(_clock(act.began_ms), "caller", what, "cyan")
+        if not act.is_key:
+            self._screen.now("the caller speaks")
 
     def said(self, line: Line, outcome: Outcome, tape: Tape) -> None:
         """The agent has understood something, or the caller has heard something."""
         if line.role == "user":
             self._screen.entry("", "", f"understood: {line.text}", "dim")
+            self._screen.now("the agent answers")
             return
         turn = next((turn for turn in turns_of(outcome, tape) if line in turn.heard), None)
         text = line.text
@@ -240,9 +247,10 @@ class _Live(Watcher):
             text += " -- cut short"
         if turn is not None and turn.answered_ms is not None:
             text += f"   [after {turn.answered_ms:.0f} ms]"
-        self._screen.entry(
-            _clock(line.at_ms), "agent", text, "yellow" if line.is_interrupted else "green"
-        )
+        style = "yellow" if line.is_interrupted else "green"
+        self._screen.entry(_clock(line.at_ms), "agent", text, style)
+        if not line.is_interrupted:
+            self._screen.now()
 
 
 def _clock(ms: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from getpatter import config
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 __all__ = ["Screen"]
 
@@ -27,6 +31,18 @@ class Screen:
         )
         if not self._console.is_terminal:
             self._console.width = _PLAIN_WIDTH
+        self._status: Status | None = None
+
+    def now(self, text: str = "") -> None:
+        """On a terminal: what goes on now, below everything else, until it is something else or nothing."""
+        if not self._console.is_terminal:
+            return
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        if text:
+            self._status = self._console.status(Text(text, "dim"), spinner="line")
+            self._status.start()
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line, never wrapped."""
