@@ -12,15 +12,21 @@ from getpatter.errors import PatterError
 from getpatter.models import Transcript
 from getpatter.stt._buffered import BufferedSTT
 from getpatter.stt._socket import SocketSTT
+from getpatter.stt.assemblyai import AssemblyAISTT
 from getpatter.stt.cartesia import CartesiaSTT
 from getpatter.stt.deepgram import DeepgramSTT
 from getpatter.stt.openai_transcribe import OpenAITranscribeSTT
+from getpatter.stt.soniox import SonioxSTT
+from getpatter.stt.speechmatics import SpeechmaticsSTT
 from getpatter.stt.whisper import WhisperSTT
 from getpatter.testing.fake_speech import FakeService
+from getpatter.testing.fake_speech_assemblyai import FakeAssemblyAI
 from getpatter.testing.fake_speech_cartesia import FakeCartesia
 from getpatter.testing.fake_speech_deepgram import FakeDeepgram
 from getpatter.testing.fake_speech_elevenlabs import FakeElevenLabs
 from getpatter.testing.fake_speech_openai import FakeOpenAISpeech
+from getpatter.testing.fake_speech_soniox import FakeSoniox
+from getpatter.testing.fake_speech_speechmatics import FakeSpeechmatics
 from getpatter.testing.providers import buzz
 from getpatter.tts._http import HttpTTS
 from getpatter.tts._socket import SocketTTS
@@ -71,6 +77,9 @@ EARS = (
         finalizes=False,
         has_times=False,
     ),
+    Ear("assemblyai", FakeAssemblyAI, lambda s, key: AssemblyAISTT(key, base_url=s.ws_url)),
+    Ear("soniox", FakeSoniox, lambda s, key: SonioxSTT(key, base_url=s.ws_url)),
+    Ear("speechmatics", FakeSpeechmatics, lambda s, key: SpeechmaticsSTT(key, base_url=s.ws_url)),
     Ear(
         "whisper",
         FakeOpenAISpeech,
