@@ -27,6 +27,7 @@ from getpatter.types import is_e164, masked
 if TYPE_CHECKING:
     from getpatter.carriers.base import Carrier
     from getpatter.models import CallResult
+    from getpatter.runtime.clerk import CallStore
     from getpatter.server.phone import PhoneServer
 
 logger = logging.getLogger(__name__)
@@ -244,6 +245,8 @@ class Patter:
                 max_concurrent_calls=max_concurrent_calls,
                 idle_timeout=idle_timeout,
                 flight_recorder=Path(flight_recorder) if flight_recorder is not None else None,
+                persist_root=self._persist_root,
+                store=store,
             )
         except BaseException as error:
             self._tunnel_ready.miss(error)
@@ -360,6 +363,11 @@ class Patter:
         async with asyncio.timeout((ring_timeout or 600) + limit + _OUTCOME_SLACK):
             await placed.line.settled()
         return placed.result()
+
+    @property
+    def metrics_store(self) -> CallStore | None:
+        """The records of all calls while `serve()` runs."""
+        return self._server.store if self._server is not None else None
 
     async def end_call(self, call_id: str) -> None:
         """Hang a call up by the carrier's API. A call that is unknown or over: nothing happens."""

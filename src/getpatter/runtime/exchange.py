@@ -293,6 +293,7 @@ class Exchange:
         line = Line(identity, carrier, orders, self._house, reference=reference)
         attempt = line.attempt = Attempt(placing, line, carrier)
         self._lines[call_id] = line
+        line.placed()
         line.prewarm()
         return attempt
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
+from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.tools import Webhooks
 from getpatter.runtime.wheel import PacingWheel
 
 if TYPE_CHECKING:
+    from getpatter.observability.call_log import CallLogger
     from getpatter.runtime.line import Line
 
 Callback = Callable[..., object]
@@ -46,6 +49,10 @@ class House:
     shelf: GreetingShelf = field(default_factory=GreetingShelf)
     flights: Path | None = None
     """Where flight recordings are kept; `None`: nowhere."""
+    store: CallStore | None = None
+    log: CallLogger | None = None
+    webhooks: Webhooks | None = None
+    """Asks tools on the web."""
     on_call_start: Callback | None = None
     on_call_end: Callback | None = None
     on_transcript: Callback | None = None

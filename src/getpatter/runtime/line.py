@@ -31,15 +31,19 @@ from getpatter.carriers.base import (
 from getpatter.core import messages as m
 from getpatter.core.ledger import latency_of, metrics_of, summarise
 from getpatter.core.manners import APOLOGY, Manners
+from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
+from getpatter.engines.base import Usage
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
 from getpatter.net.messages import Exchange
 from getpatter.runtime import clock
-from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Call
+from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
 from getpatter.runtime.callbacks import CallbackFailed, Callbacks
+from getpatter.runtime.clerk import Clerk
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.desk import Desk
+from getpatter.runtime.engine_desk import EngineDesk, duplex_session, engine_manners, with_voice
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import (
     Identity,
@@ -51,9 +55,11 @@ from getpatter.runtime.identity import (
     name_of_provider,
 )
 from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.model_replies import ModelUsage
 from getpatter.runtime.recorder import FlightRecorder
+from getpatter.runtime.system_tools import destination_refused
 from getpatter.runtime.tasks import TaskNest
-from getpatter.types import Instant
+from getpatter.types import Instant, masked
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -103,6 +109,7 @@ class Line:
         self._callbacks = Callbacks(
             identity.call_id, self._callback_nest, on_error=self._callback_failed
         )
+        self._clerk = Clerk(identity, house.store, house.log)
         self._records: list[m.TurnRecord] = []
         self._turns: list[TurnMetrics] = []
         self._media_over = asyncio.Event()
@@ -114,7 +121,9 @@ class Line:
         self._is_open = False
         self._is_deaf = False
         self._wall_offset = clock.wall() - clock.now()
-        self._desk: Desk | None = None
+        self._desk: Desk | EngineDesk | None = None
+        self.usage: list[Usage | ModelUsage] = []
+        """What the engine or model of this call will be billed for, response by response."""
 
     # ---------------------------------------------------------------------- what an Attempt may do
 
@@ -134,6 +143,10 @@ class Line:
         return merge_variables(
             self.orders.variables, self.orders.agent.variables, self.identity.custom_params
         )
+
+    def placed(self) -> None:
+        """The carrier has accepted our call."""
+        self._clerk.placed(self.start_payload())
 
     def work(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Start work that may outlive the media of this call."""
@@ -157,15 +170,26 @@ class Line:
     def prewarm(self) -> None:
         """Connect the recogniser while the phone still rings. A failure only means a later connect."""
         agent = self.orders.agent
-        if (
-            agent.stt is None
-            or not agent.prewarm
-            or not callable(getattr(agent.stt, "clone", None))
-        ):
-            return
-        self._desk = self._open_desk(agent)
+        is_own = agent.engine is not None or callable(getattr(agent.stt, "clone", None))
+        if agent.prewarm and is_own:
+            self._desk = self._open_desk(agent)
 
-    def _open_desk(self, agent: Agent) -> Desk:
+    def _open_desk(self, agent: Agent) -> Desk | EngineDesk:
+        if agent.mode == "engine":
+            return EngineDesk(
+                agent,
+                self.identity,
+                self._nest,
+                tell=self.tell,
+                line=self,
+                http=self._house.http,
+                lost=self._provider_lost,
+                emit=self._emit,
+                expected=self._carrier.wire().format,
+                first_message=self.orders.first_message,
+                variables=self._variables({}),
+                used=self.usage.append,
+            )
         return Desk(
             agent,
             self.identity,
@@ -177,6 +201,8 @@ class Line:
             lost=self._provider_lost,
             emit=self._emit,
             expected=self._carrier.wire().format,
+            webhooks=self._house.webhooks,
+            used=self.usage.append,
         )
 
     def tell(self, event: m.AnyInput) -> None:
@@ -190,6 +216,12 @@ class Line:
             self._is_deaf = True
             if self._is_open:
                 self._give_up()
+        elif stage == "engine" and self.call is not None and not self.call.is_over:
+            # Nothing of ours has a voice any more.
+            apology = self.orders.agent.llm_error_message or APOLOGY
+            language = self.orders.agent.language
+            saying = self._carrier.leave_message(self.identity.call_id, apology, language=language)
+            self.work(self._try(saying, "apology"), name="apology")
 
     def _give_up(self) -> None:
         """Nobody can hear the caller any more: say so, then end the call."""
@@ -206,18 +238,24 @@ class Line:
             socket=socket,
             wire=wire,
             started=started,
-            manners=manners,
+            session=self._session(started, manners, now),
             wheel=self._house.wheel,
-            nest=self._nest,
             listener=self,
             detector=self._house.detector if hears_with_built_in(self.orders.agent) else None,
             began_at=now,
-            wall_offset=self._wall_offset,
             recorder=self._recorder(started, manners, now),
         )
         self.status = "in-progress"
         self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")
         return self.call
+
+    def _session(self, started: StreamStarted, manners: Manners, now: Instant) -> Brain:
+        agent = self.orders.agent
+        if agent.mode == "engine":
+            return duplex_session(
+                agent, started.format, manners, began_at=now, wall_offset=self._wall_offset
+            )
+        return Session(started.format, manners, began_at=now, wall_offset=self._wall_offset)
 
     def _recorder(
         self, started: StreamStarted, manners: Manners, now: Instant
@@ -233,10 +271,16 @@ class Line:
             manners=manners,
             began_at=now,
             wall_offset=self._wall_offset,
+            engine=(
+                engine_manners(self.orders.agent, started.format)
+                if self.orders.agent.mode == "engine"
+                else None
+            ),
         )
 
     async def _live(self, call: Call) -> None:
         try:
+            self._clerk.started(self.start_payload(), self.orders.agent)
             self._house.bus.emit("call_started", self.start_payload())
             logger.info("call.started call=%s", self.identity)
             changes = await self._callbacks.ask(
@@ -250,25 +294,38 @@ class Line:
 
     def _begin(self, call: Call, changes: Mapping[str, object]) -> None:
         self._arrange_at_carrier()
+        mode = self.orders.agent.mode
         orders = changed(self.orders, changes)
-        agent = orders.agent
-        variables = merge_variables(
-            changes_variables(changes),
-            {**(agent.variables or {}), **orders.variables},
-            self.identity.custom_params,
-        )
-        agent = replace(agent, system_prompt=substitute(agent.system_prompt, variables))
+        if orders.agent.mode != mode:
+            logger.warning("on_call_start.ignored key=agent reason=mode")
+            orders = self.orders
+        agent = with_voice(orders.agent, changes)
+        self.orders = orders
+        variables = self._variables(changes)
+        prompt = substitute(agent.system_prompt, variables)
+        agent = replace(agent, system_prompt=prompt, variables=variables)
         self.orders = replace(orders, agent=agent, variables=variables)
-        if self._desk is None or self._desk.agent.stt is not agent.stt:
+        first_message = substitute(orders.first_message, variables)
+        if self._desk is None or not _serves(self._desk.agent, agent):
             if self._desk is not None:
                 self._nest.spawn(self._desk.close(), name="close-unused")
             self._desk = self._open_desk(agent)
         desk = self._desk
+        if isinstance(desk, EngineDesk):
+            desk.settle(first_message, variables)
         call.equip(lambda stream: desk.equip(agent, call, stream))
-        call.tell(m.Opened(first_message=substitute(orders.first_message, variables)))
+        call.tell(m.Opened(first_message=first_message))
         self._is_open = True
         if self._is_deaf:
             self._give_up()
+
+    def _variables(self, changes: Mapping[str, object]) -> Mapping[str, object]:
+        orders = self.orders
+        return merge_variables(
+            changes_variables(changes),
+            {**(orders.agent.variables or {}), **orders.variables},
+            self.identity.custom_params,
+        )
 
     def _arrange_at_carrier(self) -> None:
         """What the carrier itself shall do with this call: keep it short enough, and record it."""
@@ -305,6 +362,7 @@ class Line:
         await self._release()
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload = self.end_payload()
+        self._clerk.ended(payload, self.metrics(), self.status)
         logger.info("call.ended call=%s reason=%s", self.identity, self.reason)
         await self._callbacks.finish("on_call_end", self._house.on_call_end, payload)
         await self._callback_nest.close()
@@ -374,6 +432,7 @@ class Line:
             case m.ReportPartial(text=text):
                 self._emit("transcript_partial", {"text": text})
             case m.ReportInterruption(heard_text=heard, bargein_ms=ms):
+                self._clerk.event("barge_in", {"bargein_ms": round(ms)})
                 self._emit("interruption", {"heard_text": heard, "bargein_ms": ms})
             case m.SayQuiet(ticket=ticket):
                 self._quiet.pop(ticket, asyncio.Event()).set()
@@ -390,11 +449,14 @@ class Line:
             "turn_index": line.turn_index,
             "interrupted": line.is_interrupted,
         }
+        self._clerk.said(payload)
         self._callbacks.tell("on_transcript", self._house.on_transcript, payload)
         self._emit("transcript_final", payload)
 
     def _turn_over(self, record: m.TurnRecord) -> None:
         metrics = metrics_of(record, wall_offset=self._wall_offset)
+        if self._desk is not None:
+            self._desk.turn_over(was_interrupted=record.is_interrupted)
         self._records.append(record)
         self._turns.append(metrics)
         payload: dict[str, object] = {
@@ -403,6 +465,7 @@ class Line:
             "cost_so_far": CostBreakdown(),
             "llm_ttft_ms": latency_of(record).llm_ttft_ms,
         }
+        self._clerk.turn(payload, metrics)
         self._callbacks.tell("on_metrics", self._house.on_metrics, payload)
         self._emit("metrics_collected", payload)
 
@@ -414,6 +477,7 @@ class Line:
     def status_changed(self, status: str) -> None:
         """The carrier's word for where the call stands."""
         self.status = status
+        self._clerk.status(status)
         self._emit("call_status", {"status": status})
 
     def told_by_carrier(
@@ -485,7 +549,11 @@ class Line:
         self, number: str, *, mode: str, summary: str, allow_any: bool
     ) -> dict[str, object]:
         """Hand the caller to somebody else."""
-        del summary, allow_any
+        del summary
+        refused = None if allow_any else destination_refused(self.orders.agent, number)
+        if refused is not None:
+            logger.warning("transfer.rejected call=%s to=%s", self.identity, masked(number))
+            return refused
         await self._words_heard()
         if self.is_over:
             return {"error": "call ended", "status": "failed"}
@@ -564,7 +632,7 @@ class Line:
             latency_p90=latency.p90,
             latency_p95=latency.p95,
             latency_p99=latency.p99,
-            provider_mode="pipeline",
+            provider_mode=agent.engine.kind if agent.engine is not None else "pipeline",
             stt_provider=name_of_provider(agent.stt),
             tts_provider=name_of_provider(agent.tts),
             llm_provider=name_of_provider(agent.llm),
@@ -581,3 +649,8 @@ class Line:
         logger.error(
             "call.task_failed task=%s error=%s", name, type(error).__name__, exc_info=error
         )
+
+
+def _serves(there: Agent, wanted: Agent) -> bool:
+    """Whether the services of one agent will do for the other."""
+    return there.stt is wanted.stt and there.engine == wanted.engine

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from getpatter import config
 from getpatter.carriers import KINDS
 from getpatter.carriers.base import Carrier
+from getpatter.dashboard.store import MetricsStore
 from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
+from getpatter.observability.call_log import CallLogger, remove_old_days
 from getpatter.observability.event_bus import EventBus
+from getpatter.runtime import clock
+from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
 from getpatter.runtime.house import House, RunsExchanges
@@ -39,6 +44,7 @@ Callback = Callable[..., object]
 POINT_ATTEMPTS: Final = 3
 FAREWELL_WITHIN: Final = 30.0
 DRAIN_WITHIN: Final = 10.0
+DAY: Final = 86400.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SPARE_SOCKETS: Final = 50
 
@@ -63,6 +69,8 @@ class Serving:
     max_concurrent_calls: int | None = None
     idle_timeout: float | None = None
     flight_recorder: Path | None = None
+    persist_root: Path | None = None
+    store: CallStore | None = None
 
 
 class PhoneServer:
@@ -83,6 +91,8 @@ class PhoneServer:
         self.serving = serving
         self.carrier = carrier
         self.bus = bus if bus is not None else EventBus()
+        self.store: CallStore = serving.store if serving.store is not None else MetricsStore()
+        self.log = CallLogger(None)
         self.exchange: Exchange | None = None
         self._http = http
         self.webhook_error = ""
@@ -102,7 +112,10 @@ class PhoneServer:
         serving = self.serving
         self._nest = TaskNest("server")
         wheel = PacingWheel()
+        self.log = CallLogger(serving.persist_root)
         house = self._house = House(
+            store=self.store,
+            log=self.log,
             host=serving.host,
             wheel=wheel,
             detector=SharedDetector(wheel),
@@ -147,6 +160,23 @@ class PhoneServer:
             idle_timeout=serving.idle_timeout,
         )
 
+    async def recall(self) -> None:
+        """Refill the store from disk, and remove what is too old to be kept. Later calls run once a day."""
+        root = self.serving.persist_root
+        if root is None:
+            return
+        days = config.retention_days()
+        await asyncio.to_thread(remove_old_days, root, now=clock.wall(), days=days)
+        if isinstance(self.store, MetricsStore):
+            await asyncio.to_thread(self.store.hydrate, root)
+
+    async def _forget_daily(self) -> None:
+        root = self.serving.persist_root
+        while root is not None:
+            await asyncio.sleep(DAY)
+            days = config.retention_days()
+            await asyncio.to_thread(remove_old_days, root, now=clock.wall(), days=days)
+
     async def listen(self, port: int, *, bind_host: str) -> int:
         """Accept requests; returns the port.
 
@@ -159,6 +189,8 @@ class PhoneServer:
         self._house.detector.warm_up()
         if bind_host not in LOOPBACK:
             logger.warning("server.open_to_the_network host=%s", bind_host)
+        await self.recall()
+        self._nest.spawn(self._forget_daily(), name="retention")
         self._nest.spawn(self._run(server), name="http")
         return await server.started()
 
@@ -247,6 +279,7 @@ class PhoneServer:
             self._watchdog.stop()
         if self._nest is not None:
             await self._nest.close()
+        await asyncio.to_thread(self.log.close)
         if self._house is not None:
             await self._house.http.aclose()
         self._closed.set()
