@@ -1,10 +1,12 @@
 """The test kit that ships with the SDK: a clock you turn, simulated carriers, callers and services.
 
 ```python
-from getpatter.testing import Polite, SimulatedTwilio
+from getpatter.testing import Polite, Simulation, SimulatedTwilio
 ```
 
-Names load on first use. `docs/carriers/twilio.md` and `docs/how-to/` show how to test an agent with it.
+Names load on first use. `docs/how-to/test-your-agent.md` shows how to test an agent with it,
+`getpatter.testing.contracts` is for carriers and providers of your own, and pytest knows
+`getpatter.testing.pytest_plugin` by itself.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
     )
     from getpatter.testing.line import Conditions, PlayBuffer, Tape
     from getpatter.testing.network import InMemory, Loopback
+    from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
+    from getpatter.testing.pytest_plugin import PhoneSimulation
     from getpatter.testing.ride import MemorySocket, Ride
+    from getpatter.testing.simulation import Simulation
     from getpatter.testing.time import ManualClock, VirtualTimeLoop, in_virtual_time
     from getpatter.testing.twilio import Callee, SimulatedCall, SimulatedTwilio
     from getpatter.testing.twilio_leg import TwilioLeg
@@ -52,12 +57,17 @@ _HOME: Final = {
     "ManualClock": "time",
     "MemorySocket": "ride",
     "Mumbler": "callers",
+    "PhoneSimulation": "pytest_plugin",
     "PlayBuffer": "line",
     "Polite": "callers",
     "Ride": "ride",
+    "ScriptedLLM": "providers",
+    "ScriptedSTT": "providers",
+    "ScriptedTTS": "providers",
     "SilentOne": "callers",
     "SimulatedCall": "twilio",
     "SimulatedTwilio": "twilio",
+    "Simulation": "simulation",
     "Tape": "line",
     "TwilioLeg": "twilio_leg",
     "VirtualTimeLoop": "time",
@@ -88,12 +98,17 @@ __all__ = [
     "ManualClock",
     "MemorySocket",
     "Mumbler",
+    "PhoneSimulation",
     "PlayBuffer",
     "Polite",
     "Ride",
+    "ScriptedLLM",
+    "ScriptedSTT",
+    "ScriptedTTS",
     "SilentOne",
     "SimulatedCall",
     "SimulatedTwilio",
+    "Simulation",
     "Tape",
     "TwilioLeg",
     "VirtualTimeLoop",
