@@ -50,14 +50,15 @@ class Screen:
 
     def entry(self, at: str, who: str, text: str, style: str = "") -> None:
         """One line of a conversation: when, who, what."""
-        line = Text(f"{at:>6}  ", "dim")
+        line = Text().append(f"{at:>6}  ", "dim")
         line.append(f"{who:<7}", f"bold {style}" if style else "bold").append("  ")
         line.append(text, style)
         self._console.print(line, soft_wrap=True)
 
     def check(self, name: str, *, is_good: bool, detail: str = "") -> None:
         """A thing that was looked at."""
-        line = Text("  ok      " if is_good else "  FAILED  ", "green" if is_good else "bold red")
+        line = Text()
+        line.append(*(("  ok      ", "green") if is_good else ("  FAILED  ", "bold red")))
         line.append(name)
         if detail:
             line.append(f": {detail}", "" if not is_good else "dim")
