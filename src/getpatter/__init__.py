@@ -77,10 +77,16 @@ if TYPE_CHECKING:
     from getpatter.observability.event_bus import EventBus as EventBus
     from getpatter.patter import Patter as Patter
     from getpatter.runtime.control import CallControl as CallControl
+    from getpatter.stt.assemblyai import AssemblyAISTT as AssemblyAISTT
     from getpatter.stt.base import STTProvider as STTProvider
+    from getpatter.stt.cartesia import CartesiaSTT as CartesiaSTT
     from getpatter.stt.deepgram import DeepgramSTT as DeepgramSTT
+    from getpatter.stt.deepgram_flux import DeepgramFluxSTT as DeepgramFluxSTT
     from getpatter.stt.local import LocalSTT as LocalSTT
     from getpatter.stt.openai_transcribe import OpenAITranscribeSTT as OpenAITranscribeSTT
+    from getpatter.stt.soniox import SonioxSTT as SonioxSTT
+    from getpatter.stt.speechmatics import SpeechmaticsSTT as SpeechmaticsSTT
+    from getpatter.stt.speechmatics import TurnDetectionMode as TurnDetectionMode
     from getpatter.stt.whisper import WhisperSTT as WhisperSTT
     from getpatter.tools import Guardrail as Guardrail
     from getpatter.tools import Tool as Tool
@@ -88,12 +94,17 @@ if TYPE_CHECKING:
     from getpatter.tools import guardrail as guardrail
     from getpatter.tools import tool as tool
     from getpatter.tts.base import TTSProvider as TTSProvider
+    from getpatter.tts.cartesia import CartesiaTTS as CartesiaTTS
+    from getpatter.tts.deepgram import DeepgramTTS as DeepgramTTS
     from getpatter.tts.elevenlabs import ElevenLabsRestTTS as ElevenLabsRestTTS
     from getpatter.tts.elevenlabs import ElevenLabsTTS as ElevenLabsTTS
     from getpatter.tts.elevenlabs import ElevenLabsTTSError as ElevenLabsTTSError
     from getpatter.tts.elevenlabs_ws import ElevenLabsWebSocketTTS as ElevenLabsWebSocketTTS
+    from getpatter.tts.inworld import InworldTTS as InworldTTS
+    from getpatter.tts.lmnt import LMNTTTS as LMNTTTS
     from getpatter.tts.local import LocalTTS as LocalTTS
     from getpatter.tts.openai import OpenAITTS as OpenAITTS
+    from getpatter.tts.rime import RimeTTS as RimeTTS
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
@@ -113,6 +124,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "Agent": "agent",
     "AllProvidersFailedError": "errors",
     "AnthropicLLM": "llm.anthropic:LLM",
+    "AssemblyAISTT": "stt.assemblyai",
     "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
     "CallControl": "runtime.control",
@@ -120,6 +132,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "CallEvent": "models",
     "CallMetrics": "models",
     "CallResult": "models",
+    "CartesiaSTT": "stt.cartesia",
+    "CartesiaTTS": "tts.cartesia",
     "CerebrasLLM": "llm.cerebras:LLM",
     "ChatContext": "models",
     "ChatMessage": "models",
@@ -127,7 +141,9 @@ _EXPORTS: Final[dict[str, str]] = {
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
     "CustomLLM": "llm.custom:LLM",
+    "DeepgramFluxSTT": "stt.deepgram_flux",
     "DeepgramSTT": "stt.deepgram",
+    "DeepgramTTS": "tts.deepgram",
     "ElevenLabsRestTTS": "tts.elevenlabs",
     "ElevenLabsTTS": "tts.elevenlabs",
     "ElevenLabsTTSError": "tts.elevenlabs",
@@ -139,8 +155,10 @@ _EXPORTS: Final[dict[str, str]] = {
     "Guardrail": "tools",
     "HookContext": "models",
     "IncomingMessage": "models",
+    "InworldTTS": "tts.inworld",
     "LLMChunk": "llm.base",
     "LLMProvider": "llm.base",
+    "LMNTTTS": "tts.lmnt",
     "LatencyBreakdown": "models",
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
@@ -161,18 +179,22 @@ _EXPORTS: Final[dict[str, str]] = {
     "ProvisionError": "errors",
     "RateLimitError": "errors",
     "RealtimeTurnDetection": "agent_parts",
+    "RimeTTS": "tts.rime",
     "STTConfig": "models",
     "STTProvider": "stt.base",
     "SentenceChunker": "core.sentences",
     "SessionContext": "agent_parts",
     "SileroVAD": "vad.silero",
     "Skill": "agent_parts",
+    "SonioxSTT": "stt.soniox",
+    "SpeechmaticsSTT": "stt.speechmatics",
     "StatefulResampler": "audio",
     "TTSConfig": "models",
     "TTSProvider": "tts.base",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",
+    "TurnDetectionMode": "stt.speechmatics",
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
     "VADEvent": "vad.base",

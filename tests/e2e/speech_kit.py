@@ -15,6 +15,7 @@ from getpatter.stt._socket import SocketSTT
 from getpatter.stt.assemblyai import AssemblyAISTT
 from getpatter.stt.cartesia import CartesiaSTT
 from getpatter.stt.deepgram import DeepgramSTT
+from getpatter.stt.deepgram_flux import DeepgramFluxSTT
 from getpatter.stt.openai_transcribe import OpenAITranscribeSTT
 from getpatter.stt.soniox import SonioxSTT
 from getpatter.stt.speechmatics import SpeechmaticsSTT
@@ -27,13 +28,18 @@ from getpatter.testing.fake_speech_elevenlabs import FakeElevenLabs
 from getpatter.testing.fake_speech_openai import FakeOpenAISpeech
 from getpatter.testing.fake_speech_soniox import FakeSoniox
 from getpatter.testing.fake_speech_speechmatics import FakeSpeechmatics
+from getpatter.testing.fake_speech_voices import FakeInworld, FakeLMNT, FakeRime
 from getpatter.testing.providers import buzz
 from getpatter.tts._http import HttpTTS
 from getpatter.tts._socket import SocketTTS
 from getpatter.tts.cartesia import CartesiaTTS
+from getpatter.tts.deepgram import DeepgramTTS
 from getpatter.tts.elevenlabs import ElevenLabsRestTTS, ElevenLabsTTS
 from getpatter.tts.elevenlabs_ws import ElevenLabsWebSocketTTS
+from getpatter.tts.inworld import InworldTTS
+from getpatter.tts.lmnt import LMNTTTS
 from getpatter.tts.openai import OpenAITTS
+from getpatter.tts.rime import RimeTTS
 from getpatter.types import MULAW_8K, AudioFormat
 
 LINES = ("I would like an appointment, please.", "Yes.", "Yes.")
@@ -69,6 +75,7 @@ class Mouth:
 
 EARS = (
     Ear("deepgram", FakeDeepgram, lambda s, key: DeepgramSTT(key, base_url=s.ws_url)),
+    Ear("deepgram_flux", FakeDeepgram, lambda s, key: DeepgramFluxSTT(key, base_url=s.ws_url)),
     Ear("cartesia", FakeCartesia, lambda s, key: CartesiaSTT(key, base_url=s.ws_url)),
     Ear(
         "cartesia_turns",
@@ -96,6 +103,10 @@ EARS = (
 STREAMING = tuple(ear for ear in EARS if not ear.is_buffered)
 
 MOUTHS = (
+    Mouth("rime", FakeRime, lambda s, key: RimeTTS(key, base_url=s.url), is_http=True),
+    Mouth("lmnt", FakeLMNT, lambda s, key: LMNTTTS(key, base_url=s.url), is_http=True),
+    Mouth("inworld", FakeInworld, lambda s, key: InworldTTS(key, base_url=s.url), is_http=True),
+    Mouth("deepgram", FakeDeepgram, lambda s, key: DeepgramTTS(key, base_url=s.ws_url)),
     Mouth("cartesia", FakeCartesia, lambda s, key: CartesiaTTS(key, base_url=s.ws_url)),
     Mouth("elevenlabs", FakeElevenLabs, lambda s, key: ElevenLabsTTS(key, base_url=s.url)),
     Mouth(

@@ -64,9 +64,7 @@ async def test_guesses_come_before_the_final_words(ear: Ear) -> None:
         assert all(LINES[0].startswith(guess.rstrip(".")) for guess in guesses)
 
 
-@pytest.mark.parametrize(
-    "ear", [ear for ear in EARS if ear.finalizes], ids=lambda ear: ear.name
-)
+@pytest.mark.parametrize("ear", [ear for ear in EARS if ear.finalizes], ids=lambda ear: ear.name)
 async def test_asked_to_finalize_it_need_not_wait_for_silence(ear: Ear) -> None:
     async with (
         ear.service(LINES) as service,

@@ -201,6 +201,7 @@ class BufferedSTT(Service):
     """What `send_audio` is given."""
     model: str
     language: str
+    _is_format_named = False
 
     def _request(self, utterance: Utterance) -> HttpRequest:
         raise NotImplementedError
@@ -227,6 +228,8 @@ class BufferedSTT(Service):
     def with_input(self, formats: Sequence[AudioFormat]) -> Self | None:
         """A clone for the first of `formats`: WAV files are made of any."""
         usable = [each for each in formats if each.sample_rate in {8000, 16000, 24000}]
+        if self._is_format_named:
+            usable = [each for each in formats if each == self.input_format]
         if not usable:
             return None
         twin = self.clone()

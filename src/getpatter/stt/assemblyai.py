@@ -80,7 +80,9 @@ class AssemblyAISTT(SocketSTT):
             raise ValueError(f"AssemblyAISTT sample_rate is one of {_RATES}, not {sample_rate}")
         is_english = language.lower().split("-")[0] in {"", "en"}
         self.language = language
-        self.model = _MULTILINGUAL if isinstance(model, DefaultStr) and not is_english else str(model)
+        self.model = (
+            _MULTILINGUAL if isinstance(model, DefaultStr) and not is_english else str(model)
+        )
         self.input_format = AudioFormat(_ENCODINGS[encoding], int(sample_rate))
         self._is_format_named = not (
             isinstance(encoding, DefaultStr) and isinstance(sample_rate, DefaultInt)

@@ -100,6 +100,7 @@ class CartesiaSTT(SocketSTT):
         """As the constructor, fed with mu-law at 8 kHz."""
         made = cls(api_key, **options)
         made.input_format = AudioFormat(Encoding.MULAW, 8000)
+        made._is_format_named = True
         return made
 
     def adopt(self, audio_format: AudioFormat) -> bool:

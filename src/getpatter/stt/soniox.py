@@ -122,6 +122,7 @@ class SonioxSTT(SocketSTT):
         """As the constructor, fed with mu-law at 8 kHz."""
         made = cls(api_key, **options)
         made.input_format = AudioFormat(Encoding.MULAW, 8000)
+        made._is_format_named = True
         return made
 
     def adopt(self, audio_format: AudioFormat) -> bool:
@@ -208,9 +209,7 @@ class SonioxDialect(Dialect):
         """What a message means."""
         frame = decoded(_FRAME, message, VENDOR)
         if frame.error_code is not None:
-            return (
-                refusal(VENDOR, frame.error_code, frame.error_message, secrets=(self.key,)),
-            )
+            return (refusal(VENDOR, frame.error_code, frame.error_message, secrets=(self.key,)),)
         news: list[Heard] = []
         guesses: list[_Token] = []
         for token in frame.tokens:
@@ -246,9 +245,7 @@ def _transcript(
             confidence = min(last.confidence, token.confidence)
             words[-1] = Word(last.text + token.text, last.start_ms, token.end_ms, confidence)
         else:
-            words.append(
-                Word(token.text.strip(), token.start_ms, token.end_ms, token.confidence)
-            )
+            words.append(Word(token.text.strip(), token.start_ms, token.end_ms, token.confidence))
     return Transcript(
         "".join(token.text for token in tokens).strip(),
         is_final=is_final,

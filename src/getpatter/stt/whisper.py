@@ -129,6 +129,7 @@ class WhisperSTT(TranscriptionSTT):
         """As the constructor, fed with mu-law at 8 kHz."""
         made = cls(api_key, **options)
         made.input_format = MULAW_8K
+        made._is_format_named = True
         return made
 
 

@@ -72,9 +72,7 @@ class _Ears:
     def __init__(self, service: FakeCartesia, call: Call, line: Line) -> None:
         self.service = service
         self.line = line
-        self.format = AudioFormat(
-            _ENCODINGS[call.said("encoding")], int(call.said("sample_rate"))
-        )
+        self.format = AudioFormat(_ENCODINGS[call.said("encoding")], int(call.said("sample_rate")))
         quiet_ms = float(call.said("max_silence_duration_secs", "1000")) * 1000
         self.listener = Listener([*service.lines], self.format, quiet_ms)
         self.received = 0
@@ -209,9 +207,7 @@ class _Voice:
         assert isinstance(how, dict)
         if voice["id"] not in _VOICES:
             said = {"type": "error", "title": "Not found", "message": "Voice not found"}
-            await self.line.say(
-                {**said, "status_code": 404, "done": True, "context_id": context}
-            )
+            await self.line.say({**said, "status_code": 404, "done": True, "context_id": context})
             return
         text = str(message["transcript"])
         self.service.characters += len(text)

@@ -23,8 +23,8 @@ from getpatter.types import PCM16_24K
 _SHORTEST_MS: Final = 100.0
 _PIECE: Final = 4801  # an odd number: chunks of HTTP know nothing of samples
 _VOICES: Final = frozenset(
-    ["alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer"]
-    + ["verse", "marin", "cedar"]
+    {"alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer"}
+    | {"verse", "marin", "cedar"}
 )
 
 

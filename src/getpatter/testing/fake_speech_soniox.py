@@ -74,7 +74,7 @@ class _Stream:
                     message = await self.line.receive()
             except TimeoutError:
                 await self.line.say({"error_code": 408, "error_message": "Request timeout."})
-                return
+                return None
             await self.service.hold.wait()
             if message in {"", b""}:
                 return await self.finish()

@@ -121,7 +121,7 @@ class _Session:
             if bare != word:
                 await self.add("AddTranscript", [word[len(bare) :]], end, end, is_mark=True)
 
-    async def add(  # noqa: PLR0913, PLR0917 - the fields of a message
+    async def add(
         self,
         kind: str,
         words: Sequence[str],
