@@ -25,7 +25,8 @@ PIP := $(BIN)/python -m pip --quiet
 FAST := $(wildcard tests/unit tests/contract tests/properties tests/sim)
 SLOW := $(wildcard tests/e2e tests/test_examples.py tests/test_docs.py tests/test_seeds.py)
 BROWSER := $(wildcard tests/browser)
-BENCHES := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+# The cheap ones first; QUICK=1 makes all of them short, BENCH="capacity vad" chooses.
+BENCH ?= imports audio vad overhead barge_in virtual_time server capacity
 
 .PHONY: demo test check bench cover fmt fast lock clean setup
 
@@ -93,8 +94,9 @@ fmt: $(VENV)/.dev-stamp
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 bench: $(VENV)/.dev-stamp
-	@test -n "$(BENCHES)" || echo "no benchmarks yet"
-	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench; done
+	@set -e; for bench in $(BENCH); do \
+	  echo; echo "== $$bench"; $(BIN)/python -m benchmarks.$$bench $(if $(QUICK),--quick); \
+	done
 
 cover: $(VENV)/.dev-stamp
 	@$(BIN)/coverage erase

@@ -92,7 +92,9 @@ class Heard:
 class LeanCall(WSListener):
     """One call."""
 
-    def __init__(self, sid: str, speech: Speech, reply_bytes: int, heard: Heard, phase: int) -> None:
+    def __init__(
+        self, sid: str, speech: Speech, reply_bytes: int, heard: Heard, phase: int
+    ) -> None:
         self._sid = sid
         self._speech = speech
         self._reply_bytes = reply_bytes

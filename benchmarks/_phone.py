@@ -30,6 +30,7 @@ from getpatter.server.phone import PhoneServer, Serving
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.twilio import SimulatedTwilio
 from getpatter.types import Encoding
+from getpatter.vad.silero_batch import Verdict
 
 _T = TypeVar("_T")
 HOST = "agent.example"
@@ -75,10 +76,10 @@ class Figures:
     wakes: int
 
 
-class _NoDetector:
+class NoDetector:
     """Stands where the voice detector would, and hears nothing."""
 
-    def add(self, encoding: Encoding, heard: Callable[[float], None]) -> int:
+    def add(self, encoding: Encoding, heard: Callable[[Verdict], None]) -> int:
         return 0
 
     def push(self, slot: int, data: bytes) -> None:
@@ -148,7 +149,7 @@ async def _serve(setup: Setup) -> None:
     server.open()
     if not setup.has_detector:
         assert server._house is not None  # noqa: SLF001
-        server._house.detector = cast("SharedDetector", _NoDetector())  # noqa: SLF001
+        server._house.detector = cast("SharedDetector", NoDetector())  # noqa: SLF001
     port = await server.listen(0, bind_host="127.0.0.1")
     loop = asyncio.get_running_loop()
     print(port, flush=True)

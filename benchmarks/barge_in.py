@@ -6,8 +6,10 @@
 Needs `pip install 'getpatter[offline]'`. Whole calls in virtual time: the carrier's frames, the built-in voice
 detector and the session are the real ones; the network between them takes no time. Callers speak with several
 synthetic voices, at -26 to -14 dBov over -55 dBov of line noise, at random moments, so that they begin anywhere
-within a frame. `delay` is from the caller's first sample above -40 dBFS to the last sample of the agent that
-the caller hears. The second table makes sounds that are no interruptions and counts those that stop the agent.
+within a frame. `delay` is from the caller's first sample above -50 dBFS to the last sample of the agent that
+the caller hears. The second table makes sounds that are no interruptions and counts those that stop the agent:
+no speech, speech with a closed mouth, and speech that is shorter than the threshold. An "uh-huh" that is longer is
+speech like any other to a detector; how often it interrupts is shown in the third table.
 """
 
 from __future__ import annotations
@@ -43,21 +45,27 @@ from getpatter.tts.local import speech
 THRESHOLDS_MS = (300, 200)
 VOICES = ("en-us+adam", "en-us", "en-gb-x-rp", "en-us+f2", "en-us+klatt6", "en-us+Diogo")
 SAYS = (
-    "stop, listen to me",
-    "no, that is wrong",
-    "excuse me, can I ask you something",
+    "stop listen to me",
+    "no that is wrong",
+    "excuse me can I ask you something",
     "hold on a moment please",
     "I would like to speak to somebody",
     "what did you say",
-    "actually, make it tuesday instead",
-    "sorry, who is this",
+    "actually make it tuesday instead",
+    "sorry who is this",
 )
-MURMURS = ("mm-hm", "mhm", "hmm", "uh-huh", "uh", "oh", "ah")
+MURMURS = ("hmm", "uh-huh", "uh", "oh", "ah")
 RATES = (120, 165, 220)
 NOISE_DBOV = -55.0
 AT_ONCE = 40
-GREETING = "This sentence goes on and on and does not end before somebody says something to it, " * 3
+GREETING = (
+    "This sentence goes on and on and does not end before somebody says something to it, " * 3
+)
 AIM_P95_MS = 300.0
+EARLY_MS = 72
+"""A sound of the threshold less this may interrupt: the agent is to be silent by the threshold, decisions come once in
+32 ms and are heard 24 ms later at worst, and each end of a sound is known to within 8 ms."""
+QUIET = 104.0
 NOISE_FALLS_S = 0.4
 
 
@@ -105,25 +113,60 @@ def hiss(ms: float, seed: int) -> bytes:
     return (dice.standard_normal(round(ms * RATE / 1000)) * 3000).astype("<i2").tobytes()
 
 
-async def noises() -> Mapping[str, list[bytes]]:
-    """Sounds that are no interruptions."""
+def closed_mouth(ms: float, seed: int) -> bytes:
+    """An "mm-hm" through the nose: a low murmur, a breath of 60 ms, the murmur again a little higher.
+
+    Harmonics under one resonance at 270 Hz and, 26 dB weaker, one at 1100: what is known of /m/.
+    """
+    dice = np.random.default_rng(seed)
+    pitch = dice.uniform(95, 190)
+    halves: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
+    for rise in (1.0, 1.2):
+        t = np.arange(round((ms - 60) / 2 * RATE / 1000)) / RATE
+        sound = np.zeros(t.size)
+        for n in range(1, int(3400 / (pitch * rise))):
+            hz = n * pitch * rise
+            near = 1 / (1 + ((hz - 270) / 80) ** 2) + 0.05 / (1 + ((hz - 1100) / 150) ** 2)
+            sound += near * np.sin(2 * np.pi * hz * t)
+        edge = np.minimum(1, np.minimum(t, t[::-1]) / 0.03)
+        halves += [sound / np.abs(sound).max() * edge, 0.004 * dice.standard_normal(480)]
+    return (np.concatenate(halves[:3]) * 8000).astype("<i2").tobytes()
+
+
+async def noises(threshold_ms: int) -> Mapping[str, list[bytes]]:
+    """Sounds that are no interruptions: no speech, no open mouth, or too short for the threshold."""
     found: dict[str, list[bytes]] = {
         "cough": [coughed(seed=seed) for seed in range(12)],
         "clicks": [clicks(count, count) for count in (1, 2, 4, 8)],
         "hiss": [hiss(ms, int(ms)) for ms in (100, 300, 600, 1200)],
         "hum": [hummed(ms, hz=hz) for ms in (200, 400, 800) for hz in (110.0, 140.0, 210.0)],
-        "mumble": [mumbled(ms, seed=int(ms)) for ms in (190, 380)],
+        "mm-hm": [closed_mouth(ms, seed) for ms in (280, 400, 600, 900) for seed in range(4)],
     }
+    brief = {"syllable": [mumbled(190, seed=seed) for seed in range(6)]}
     for text in MURMURS:
-        found[f'"{text}"'] = [
-            await speech(text, voice=voice, rate=rate) for voice in VOICES[:4] for rate in RATES
-        ]
+        every = [await speech(text, voice=voice, rate=rate) for voice in VOICES for rate in RATES]
+        brief[f'brief "{text}"'] = every
+    for name, every in brief.items():
+        short = [pcm for pcm in every if lasts(loud(pcm, -14)) < threshold_ms - EARLY_MS]
+        if short:
+            found[name] = short
     return found
 
 
-def onset_and_length(pcm: bytes) -> float:
-    """Milliseconds from the first loud sample to the last."""
-    ear = Ear(RATE)
+async def murmurs(threshold_ms: int) -> Mapping[str, list[bytes]]:
+    """Open-mouthed ones that last longer than the threshold: speech by the letter of the rule."""
+    found: dict[str, list[bytes]] = {}
+    for text in MURMURS:
+        every = [await speech(text, voice=voice, rate=rate) for voice in VOICES for rate in RATES]
+        found[f'"{text}"'] = [
+            pcm for pcm in every if lasts(loud(pcm, -14)) >= threshold_ms - EARLY_MS
+        ]
+    return {name: sounds for name, sounds in found.items() if sounds}
+
+
+def lasts(pcm: bytes) -> float:
+    """Milliseconds from the first sample above -50 dBFS to the last."""
+    ear = Ear(RATE, loud=QUIET)
     ear.listen(pcm + bytes(320))
     if ear.first is None or ear.last is None:
         return 0.0
@@ -135,11 +178,13 @@ def outcome(name: str, lasts_ms: float, call: SimulatedCall) -> Outcome:
     if not leg.clears:
         return Outcome(name, lasts_ms, None)
     tape = call.tape()
-    ear = Ear(RATE)
+    ear = Ear(RATE, loud=QUIET)
     ear.listen(tape.said)
     assert ear.first is not None, "the caller was heard"
     silent_from = leg.play.sample(leg.clears[0])
-    last = next(span.end for span in reversed(tape.heard_spans(gap_ms=20)) if span.end <= silent_from)
+    last = next(
+        span.end for span in reversed(tape.heard_spans(gap_ms=20)) if span.end <= silent_from
+    )
     return Outcome(name, lasts_ms, (last - ear.first) / RATE * 1000)
 
 
@@ -169,7 +214,7 @@ async def overlaid(
                     hang_up(),
                 )
                 call = phone.ring(Caller(*steps, voice=babble))
-                calls.append((name, onset_and_length(sound), call))
+                calls.append((name, lasts(sound), call))
                 await asyncio.sleep(chance.uniform(0, 0.05))
             for name, lasts_ms, call in calls:
                 await call.ended()
@@ -189,10 +234,17 @@ async def interruptions(n: int, threshold_ms: int) -> list[Outcome]:
     return await overlaid(sounds, threshold_ms, chance)
 
 
+async def made_over(sounds: Mapping[str, list[bytes]], threshold_ms: int) -> list[Outcome]:
+    each = [(name, pcm) for name, every in sounds.items() for pcm in every]
+    return await overlaid(each, threshold_ms, random.Random(threshold_ms))
+
+
 async def false_alarms(threshold_ms: int) -> list[Outcome]:
-    chance = random.Random(threshold_ms)
-    sounds = [(name, pcm) for name, every in (await noises()).items() for pcm in every]
-    return await overlaid(sounds, threshold_ms, chance)
+    return await made_over(await noises(threshold_ms), threshold_ms)
+
+
+async def long_murmurs(threshold_ms: int) -> list[Outcome]:
+    return await made_over(await murmurs(threshold_ms), threshold_ms)
 
 
 def report_delays(threshold_ms: int, found: Sequence[Outcome]) -> float:
@@ -213,16 +265,20 @@ def report_delays(threshold_ms: int, found: Sequence[Outcome]) -> float:
     return p95
 
 
-def report_alarms(threshold_ms: int, found: Sequence[Outcome]) -> int:
-    print(f"threshold {threshold_ms} ms: sounds that are no interruption")
+def report_alarms(title: str, found: Sequence[Outcome]) -> int:
+    print(title)
     total = 0
     for name in dict.fromkeys(each.name for each in found):
         own = [each for each in found if each.name == name]
         wrong = [each for each in own if each.delay_ms is not None]
         total += len(wrong)
-        lengths = f"{min(each.lasts_ms for each in own):.0f} to {max(e.lasts_ms for e in own):.0f} ms"
-        which = ", ".join(f"{each.lasts_ms:.0f}" for each in wrong)
-        print(f"    {name:10} {len(wrong):2} of {len(own):2} stopped the agent   ({lengths}) {which}")
+        lengths = (
+            f"{min(each.lasts_ms for each in own):.0f} to {max(e.lasts_ms for e in own):.0f} ms"
+        )
+        which = " ".join(f"{each.lasts_ms:.0f}" for each in wrong)
+        print(
+            f"    {name:14} {len(wrong):2} of {len(own):2} stopped the agent   ({lengths}) {which}"
+        )
     return total
 
 
@@ -231,7 +287,14 @@ def main() -> None:
     for threshold_ms in THRESHOLDS_MS:
         found = virtual_time.run(interruptions(24 if quick else 144, threshold_ms))
         p95 = report_delays(threshold_ms, found)
-        alarms = report_alarms(threshold_ms, virtual_time.run(false_alarms(threshold_ms)))
+        alarms = report_alarms(
+            "  sounds that are no interruption:", virtual_time.run(false_alarms(threshold_ms))
+        )
+        if not quick:
+            report_alarms(
+                "  open-mouthed murmurs as long as the threshold, which count as speech:",
+                virtual_time.run(long_murmurs(threshold_ms)),
+            )
         if threshold_ms == THRESHOLDS_MS[0]:
             verdict(
                 f"p95 <= {AIM_P95_MS:g} ms at the default and no false interruption",

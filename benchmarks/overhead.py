@@ -1,5 +1,4 @@
-"""What the framework adds to an answer: from the caller's last word to the first sound of the reply, less the
-time that recogniser, model and voice take.
+"""What the framework adds to an answer, beside the time that recogniser, model and voice take.
 
     python -m benchmarks.overhead              1, 10 and 50 calls at once, under two minutes
     python -m benchmarks.overhead --quick

@@ -305,7 +305,7 @@ def test_a_call_hears_the_same_in_company_as_alone() -> None:
     for turn in range(400):
         for slot, sound, step in zip(slots, sounds, range(101, 2000, 150), strict=False):
             batch.push(slot, sound[turn * step : (turn + 1) * step])
-        for slot, probability, end in batch.run():
+        for slot, probability, end, *_ in batch.run():
             heard[slot].append(probability)
             assert end == 32.0 * len(heard[slot])
     for slot, sound in zip(slots, sounds, strict=True):
@@ -325,7 +325,7 @@ def test_bytes_of_a_phone_are_heard_as_they_are() -> None:
     heard: dict[int, list[float]] = {slot: [] for slot in slots}
     for slot, data in slots.items():
         batch.push(slot, data)
-    for slot, probability, _ in batch.run():
+    for slot, probability, *_ in batch.run():
         heard[slot].append(probability)
     mulaw, linear, alaw, again = heard.values()
     assert mulaw == pytest.approx(

@@ -35,9 +35,13 @@ class Opened(Input, frozen=True, tag=True):
 
 
 class Voiced(Input, frozen=True, tag=True):
-    """One frame of the built-in voice detector: how likely it holds speech."""
+    """One frame of the built-in voice detector: how likely it holds speech, and how it sounds."""
 
     probability: float
+    powers: tuple[float, ...] = ()
+    """Of equal parts of the frame, 1 being full scale; empty: not known."""
+    brightness: float = 1.0
+    """Power of the first difference over that of the sound: see `core/barge_in.py`."""
 
 
 class VoiceStarted(Input, frozen=True, tag=True):

@@ -132,8 +132,8 @@ class Session:
         self, event: m.AnyInput, now: Instant
     ) -> None:
         match event:
-            case m.Voiced(probability=probability):
-                self._voiced(probability, now)
+            case m.Voiced():
+                self._voiced(event, now)
             case m.VoiceStarted() | m.VoiceStopped():
                 self._reported(event, now)
             case m.Transcribed():
@@ -214,16 +214,16 @@ class Session:
 
     # ------------------------------------------------------------------------------------- hearing
 
-    def _voiced(self, probability: float, now: Instant) -> None:
+    def _voiced(self, heard: m.Voiced, now: Instant) -> None:
         frame_ms = self.manners.frame_ms
-        match self._gate.feed(probability, frame_ms):
+        match self._gate.feed(heard.probability, frame_ms):
             case SpeechStarted(ago_ms=ago):
                 self._voice_started(Instant(now - ago / 1000), now)
             case SpeechStopped(ago_ms=ago):
                 self._voice_stopped(Instant(now - ago / 1000), now)
             case None:  # pragma: no branch - the last there is
                 pass
-        if self._barge_in.voice(probability, frame_ms):
+        if self._barge_in.voice(heard.probability, frame_ms, heard.powers, heard.brightness):
             self._turn(Turn.SUSTAINED, now)
 
     def _reported(self, event: m.VoiceStarted | m.VoiceStopped, now: Instant) -> None:

@@ -36,6 +36,7 @@ from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.runtime.writer import Writer
 from getpatter.types import PCM16_8K, AudioFormat, Encoding, Instant
+from getpatter.vad.silero_batch import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -255,8 +256,8 @@ class Call:
             self._early.append(data)
             del self._early[:-500]
 
-    def _heard_voice(self, probability: float) -> None:
-        self.tell(m.Voiced(probability))
+    def _heard_voice(self, verdict: Verdict) -> None:
+        self.tell(m.Voiced(verdict.probability, verdict.powers, verdict.brightness))
 
     # --------------------------------------------------------------------- everything -> session
 

@@ -9,14 +9,14 @@ from typing import Final
 from getpatter.runtime import clock
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.types import Encoding, Instant
-from getpatter.vad.silero_batch import SileroBatch
+from getpatter.vad.silero_batch import SileroBatch, Verdict
 
 logger = logging.getLogger(__name__)
 
-EVERY: Final = 0.02
+EVERY: Final = 0.01
 
-Heard = Callable[[float], None]
-"""Takes the probability that the newest 32 ms of its call hold speech."""
+Heard = Callable[[Verdict], None]
+"""Takes what the network says about the next 32 ms of its call."""
 
 
 class SharedDetector:
@@ -62,7 +62,7 @@ class SharedDetector:
         for verdict in self._batch.run():
             heard = self._listeners.get(verdict.slot)
             if heard is not None:
-                heard(verdict.probability)
+                heard(verdict)
 
     def failed(self, error: Exception) -> None:
         """The network itself failed: recognisers still hear, interruption by voice does not."""

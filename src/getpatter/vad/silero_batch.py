@@ -8,6 +8,7 @@ all calls be computed together, once every 20 ms or so. Each call's probabilitie
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ _TABLES: Final = {
     Encoding.ALAW: ALAW_FLOATS * _FULL_SCALE,
 }
 _FRAME_BYTES: Final = {Encoding.MULAW: FRAME, Encoding.ALAW: FRAME, Encoding.PCM16: 2 * FRAME}
+_PARTS: Final = 4
+_NOTHING: Final = np.float32(1e-12)
 _MOST_FRAMES: Final = 312
 """Ten seconds may wait for `run`; of a loop that stands longer, the oldest sound is dropped."""
 
@@ -35,6 +38,10 @@ class Verdict(NamedTuple):
     """How likely the frame holds speech."""
     frame_end_ms: StreamMs
     """Where in the call's audio the frame ends."""
+    powers: tuple[float, ...] = ()
+    """Mean square of each 8 ms, full scale being 1."""
+    brightness: float = 1.0
+    """Power of the first difference over the power: 0.01 for a low hum, 2 for white noise."""
 
 
 class _Line:
@@ -141,11 +148,14 @@ class SileroBatch:
         while self._ready:
             # Rows of one encoding side by side, so that each table is used once.
             slots = sorted(self._ready, key=self._encoding_of)
-            heard = probabilities(self._frames(slots), self._states, slots)
-            for slot, probability in zip(slots, heard, strict=True):
+            frames = self._frames(slots)
+            heard = probabilities(frames, self._states, slots)
+            for slot, probability, (powers, brightness) in zip(
+                slots, heard, loudness(frames), strict=True
+            ):
                 line = self._ready[slot]
                 end = StreamMs(line.frames_heard * FRAME_MS)
-                found.append(Verdict(slot, probability, end))
+                found.append(Verdict(slot, probability, end, powers, brightness))
                 if len(line.waiting) < line.frame_bytes:
                     del self._ready[slot]
         return found
@@ -166,6 +176,16 @@ class SileroBatch:
             frames[at:end] = decoded(b"".join(pieces), encoding).reshape(-1, FRAME)
             at = end
         return frames
+
+
+def loudness(frames: Float32) -> Iterator[tuple[tuple[float, ...], float]]:
+    """Of each frame: the power of its parts of 8 ms, and its brightness (see `Verdict`)."""
+    parts = frames.reshape(-1, _PARTS, FRAME // _PARTS)
+    powers = np.einsum("ijk,ijk->ij", parts, parts) / (FRAME // _PARTS)
+    steps = frames[:, 1:] - frames[:, :-1]
+    changes = np.einsum("ij,ij->i", steps, steps) / FRAME
+    brightness = changes / (powers.mean(axis=1) + _NOTHING)
+    return zip(map(tuple, powers.tolist()), brightness.tolist(), strict=True)
 
 
 def decoded(data: bytes, encoding: Encoding) -> Float32:
