@@ -86,6 +86,12 @@ class ReplyText(Input, frozen=True, tag=True):
     text: str
 
 
+class ReplyPaused(Input, frozen=True, tag=True):
+    """The model has turned to a tool: what is written of reply `reply` is to be said, without waiting for more."""
+
+    reply: int
+
+
 class ReplyWritten(Input, frozen=True, tag=True):
     """Reply `reply` has all its text."""
 
@@ -154,6 +160,130 @@ class Ticked(Input, frozen=True, tag=True):
     """The session's deadline has come."""
 
 
+# ------------------------------------------------------- what a speech-to-speech engine has to say
+
+
+class EngineReady(Input, frozen=True, tag=True):
+    """The engine's session is complete: it may be spoken to."""
+
+    is_again: bool = False
+    """A connection was lost before; the conversation so far was told to the new one."""
+
+
+class EngineLost(Input, frozen=True, tag=True):
+    """The connection is gone and is being opened again."""
+
+
+class EngineGone(Input, frozen=True, tag=True):
+    """The engine could not be brought back."""
+
+
+class EngineHeardVoice(Input, frozen=True, tag=True):
+    """The engine hears the caller begin to speak, since `ago_ms` before now."""
+
+    item: str
+    ago_ms: float = 0.0
+
+
+class EngineHeardPause(Input, frozen=True, tag=True):
+    """The engine hears the caller stop, since `ago_ms` before now."""
+
+    item: str
+    ago_ms: float = 0.0
+
+
+class EngineTookTurn(Input, frozen=True, tag=True):
+    """What the caller said is one whole turn; its words may follow much later."""
+
+    item: str
+
+
+class EngineTranscribed(Input, frozen=True, tag=True):
+    """The words of the caller's turn `item`; not final: more of them."""
+
+    item: str
+    text: str
+    is_final: bool = True
+
+
+class EngineReplyBegan(Input, frozen=True, tag=True):
+    """The engine begins a response: the one that `AskReply` number `request` wanted, or (0) of its own accord."""
+
+    response: str
+    request: int = 0
+
+
+class EngineText(Input, frozen=True, tag=True):
+    """More words of output item `item`; `is_whole`: all of them."""
+
+    response: str
+    item: str
+    text: str
+    is_whole: bool = False
+
+
+class EngineAudio(Input, frozen=True, tag=True):
+    """More sound of output item `item`, in the carrier's format."""
+
+    response: str
+    item: str
+    audio: bytes
+
+
+class EngineItemDone(Input, frozen=True, tag=True):
+    """Output item `item` has all its sound."""
+
+    response: str
+    item: str
+
+
+class EngineCalledTool(Input, frozen=True, tag=True):
+    """The model wants a tool run; `arguments` is JSON as it wrote it."""
+
+    response: str
+    call: str
+    name: str
+    arguments: str
+
+
+class EngineReplyEnded(Input, frozen=True, tag=True):
+    """The response is complete, or will not be."""
+
+    response: str
+    status: Literal["completed", "cancelled", "failed", "incomplete"] = "completed"
+
+
+class EngineRefused(Input, frozen=True, tag=True):
+    """The engine will not do what `AskReply` number `request` asked."""
+
+    request: int
+
+
+class EngineInterrupted(Input, frozen=True, tag=True):
+    """The engine has stopped its reply for the caller: sound that was not played is void."""
+
+
+class EngineCorrected(Input, frozen=True, tag=True):
+    """The engine says how much of an interrupted reply was heard."""
+
+    text: str
+
+
+class ToolDone(Input, frozen=True, tag=True):
+    """A tool that was run has answered; `output` is text for the model."""
+
+    call: str
+    output: str
+
+
+class Screened(Input, frozen=True, tag=True):
+    """The first `letters` of output item `item` were judged; `replacement`: say this instead of the rest."""
+
+    item: str
+    letters: int
+    replacement: str | None = None
+
+
 AnyInput = (
     Opened
     | Voiced
@@ -163,6 +293,7 @@ AnyInput = (
     | KeyPressed
     | MarkCame
     | ReplyText
+    | ReplyPaused
     | ReplyWritten
     | ReplyFailed
     | PieceWorded
@@ -174,6 +305,24 @@ AnyInput = (
     | MachineFound
     | StreamEnded
     | Ticked
+    | EngineReady
+    | EngineLost
+    | EngineGone
+    | EngineHeardVoice
+    | EngineHeardPause
+    | EngineTookTurn
+    | EngineTranscribed
+    | EngineReplyBegan
+    | EngineText
+    | EngineAudio
+    | EngineItemDone
+    | EngineCalledTool
+    | EngineReplyEnded
+    | EngineRefused
+    | EngineInterrupted
+    | EngineCorrected
+    | ToolDone
+    | Screened
 )
 
 
@@ -223,6 +372,61 @@ class Speak(Command, frozen=True):
     text: str
     is_checked: bool
     """Operator's own words: guardrails do not apply (CV-37)."""
+
+
+class AskReply(Command, frozen=True):
+    """Have the engine speak; `request` comes back with the response.
+
+    `words`: say exactly this. `hint`: what it shall do. Neither: answer the conversation.
+    """
+
+    request: int
+    words: str = ""
+    hint: str = ""
+
+
+class StopReply(Command, frozen=True):
+    """Tell the engine to stop the response that is being made."""
+
+    response: str
+
+
+class CutItem(Command, frozen=True):
+    """Of output item `item` the caller has heard this much: the engine shall forget the rest."""
+
+    item: str
+    heard_ms: int
+
+
+class TellEngine(Command, frozen=True):
+    """Add to the conversation what the caller did without speaking. Asks for no reply."""
+
+    text: str
+
+
+class RunTool(Command, frozen=True):
+    """Run a tool beside everything else; `ToolDone` brings its answer."""
+
+    call: str
+    name: str
+    arguments: str
+
+
+class ReturnTool(Command, frozen=True):
+    """Give the engine a tool's answer."""
+
+    call: str
+    name: str
+    arguments: str
+    output: str
+
+
+class Screen(Command, frozen=True):
+    """Judge `text`, the words of output item `item` so far; `is_whole`: there will be no more."""
+
+    item: str
+    text: str
+    is_whole: bool
 
 
 class ReportPartial(Command, frozen=True):
@@ -310,6 +514,13 @@ AnyCommand = (
     | StartReply
     | CancelReply
     | Speak
+    | AskReply
+    | StopReply
+    | CutItem
+    | TellEngine
+    | RunTool
+    | ReturnTool
+    | Screen
     | ReportPartial
     | ReportLine
     | ReportInterruption

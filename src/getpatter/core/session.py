@@ -146,7 +146,7 @@ class Session:
                 self.playout.marked(name, now)
             case m.PieceWorded() | m.PieceVoiced() | m.PieceDone():
                 self._piece_event(event, now)
-            case m.ReplyText() | m.ReplyWritten() | m.ReplyFailed():
+            case m.ReplyText() | m.ReplyPaused() | m.ReplyWritten() | m.ReplyFailed():
                 self._reply_event(event, now)
             case m.Opened(first_message=first):
                 self._opened(first, now)
@@ -162,8 +162,10 @@ class Session:
             case m.StreamEnded(reason=reason):
                 self.end_reason = self.end_reason or reason
                 self._turn(Turn.GONE, now)
-            case m.Ticked():  # pragma: no branch - the last there is
+            case m.Ticked():
                 self._ticked(now)
+            case _:
+                pass  # of a call with an engine: `core/duplex.py`
 
     def _opened(self, first_message: str, now: Instant) -> None:
         if self.floor is not Floor.OPENING:
@@ -337,7 +339,7 @@ class Session:
             self._to_say.append(text)
 
     def _reply_event(
-        self, event: m.ReplyText | m.ReplyWritten | m.ReplyFailed, now: Instant
+        self, event: m.ReplyText | m.ReplyPaused | m.ReplyWritten | m.ReplyFailed, now: Instant
     ) -> None:
         reply, chunker = self._reply, self._chunker
         if reply is None or chunker is None or event.reply != reply.number or reply.is_written:
@@ -350,10 +352,10 @@ class Session:
                 reply.last_text_at = now
                 for sentence in chunker.push(text):
                     self._add_piece(reply, sentence)
-            case m.ReplyWritten():
+            case m.ReplyPaused() | m.ReplyWritten():
                 for sentence in chunker.flush():
                     self._add_piece(reply, sentence)
-                reply.is_written = True
+                reply.is_written = isinstance(event, m.ReplyWritten)
             case m.ReplyFailed():  # pragma: no branch - the last there is
                 for sentence in chunker.flush():
                     self._add_piece(reply, sentence)

@@ -24,15 +24,15 @@ from getpatter.carriers.base import (
     WireEvent,
 )
 from getpatter.core import messages as m
-from getpatter.core.manners import Manners
-from getpatter.core.session import Session
+from getpatter.core.history import History
+from getpatter.core.playout import Playout
+from getpatter.core.turns import Floor
 from getpatter.errors import WireError
 from getpatter.runtime import clock
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.mouth import Mouth
-from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.runtime.writer import Writer
 from getpatter.types import PCM16_8K, AudioFormat, Encoding, Instant
@@ -100,13 +100,81 @@ class Counters:
         return len(recent) > BAD_FRAMES
 
 
+class Brain(Protocol):
+    """What decides in a call: `core.session.Session`, or `core.duplex.DuplexSession`. Pure."""
+
+    history: History
+    playout: Playout
+
+    @property
+    def floor(self) -> Floor:
+        """Who may speak."""
+        ...
+
+    def handle(self, event: m.AnyInput, now: Instant) -> list[m.AnyCommand]:
+        """Take one input; returns what to do, in order."""
+        ...
+
+    def deadline(self, now: Instant) -> Instant | None:
+        """When `Ticked` is wanted, if nothing else happens before."""
+        ...
+
+
+class Parts(Protocol):
+    """The services of one call. Nothing here waits."""
+
+    def hear(self, data: bytes) -> None:
+        """The caller's sound, in the carrier's format."""
+        ...
+
+    def order(self, command: m.AnyCommand) -> None:
+        """Carry out a command that is neither about the stream nor a report."""
+        ...
+
+    def room_made(self) -> None:
+        """Sound was sent: there is room for more."""
+        ...
+
+    def cancel(self) -> None:
+        """The call is over: stop whatever is being made."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The services of one call, made from the agent's configuration."""
+class PipelineParts:
+    """A recogniser, a writer and a voice."""
 
     ears: Ears
     mouth: Mouth
     writer: Writer
+    spawn: Callable[..., object]
+
+    def hear(self, data: bytes) -> None:
+        """The caller's sound, in the carrier's format."""
+        self.ears.hear(data)
+
+    def order(self, command: m.AnyCommand) -> None:
+        """Have it written, spoken, or stopped."""
+        match command:
+            case m.Speak():
+                self.mouth.speak(command)
+            case m.StartReply():
+                self.writer.start(command)
+            case m.CancelReply():
+                self.cancel()
+            case m.AskFinal():
+                self.spawn(self.ears.finalize(), name="ask-final")
+            case _:
+                pass
+
+    def room_made(self) -> None:
+        """The voice may go on."""
+        self.mouth.room_made()
+
+    def cancel(self) -> None:
+        """Stop writing and speaking."""
+        self.writer.cancel()
+        self.mouth.cancel()
 
 
 def input_of(event: WireEvent | None) -> m.AnyInput | None:
@@ -144,13 +212,11 @@ class Call:
         socket: MediaSocket,
         wire: MediaWire,
         started: StreamStarted,
-        manners: Manners,
+        session: Brain,
         wheel: PacingWheel,
-        nest: TaskNest,
         listener: Listener,
         detector: SharedDetector | None,
         began_at: Instant,
-        wall_offset: float,
         recorder: Recorder | None = None,
     ) -> None:
         """Take over a stream that has been admitted. `begin` starts the conversation.
@@ -159,22 +225,19 @@ class Call:
             socket: The carrier's WebSocket.
             wire: Its translator, past `StreamStarted`.
             started: What the carrier said about the stream.
-            manners: Settings of this call.
+            session: Decides everything.
             wheel: The alarm clock of all calls.
-            nest: Owner of this call's tasks.
             listener: Told of everything that is not audio.
             detector: The built-in voice detector; `None` when the agent brings its own.
             began_at: Now.
-            wall_offset: Unix seconds minus `Instant`.
             recorder: Keeps a flight recording, if wanted.
         """
         self.deadline: Instant | None = Instant(began_at + FRAMES_EXPECTED_WITHIN)
         self.counters = Counters()
-        self.session = Session(started.format, manners, began_at=began_at, wall_offset=wall_offset)
+        self.session = session
         self._socket = socket
         self._wire = wire
         self._wheel = wheel
-        self._nest = nest
         self._listener = listener
         self._recorder = recorder
         self._parts: Parts | None = None
@@ -202,7 +265,7 @@ class Call:
         """Give the call its ears, mouth and writer; caller audio that came before is heard now."""
         self._parts = make(self._format)
         for data in self._early:
-            self._parts.ears.hear(data)
+            self._parts.hear(data)
         self._early.clear()
 
     # ---------------------------------------------------------------------- carrier -> session
@@ -250,7 +313,7 @@ class Call:
         if self._slot is not None and self._detector is not None:
             self._detector.push(self._slot, self._to_8k.convert(data) if self._to_8k else data)
         if self._parts is not None:
-            self._parts.ears.hear(data)
+            self._parts.hear(data)
         else:
             # Bounded by the 10 s that `on_call_start` may take: 500 frames of 20 ms.
             self._early.append(data)
@@ -310,29 +373,22 @@ class Call:
         match command:
             case m.SendAudio() | m.SendMark() | m.SendClear():
                 self._send(command, now)
-            case m.Speak() | m.StartReply() | m.CancelReply() | m.AskFinal():
-                if self._parts is not None:
-                    self._order(self._parts, command)
+            case (
+                m.ReportLine()
+                | m.ReportPartial()
+                | m.ReportInterruption()
+                | m.ReportSpeech()
+                | m.ReportTurn()
+                | m.SayQuiet()
+            ):
+                self._listener.reported(command)
             case m.HangUp(reason=reason):
                 self._listener.hang_up_now(reason)
             case m.Finish(reason=reason):
                 self._finish(reason)
             case _:
-                self._listener.reported(command)
-
-    def _order(
-        self, parts: Parts, command: m.Speak | m.StartReply | m.CancelReply | m.AskFinal
-    ) -> None:
-        match command:
-            case m.Speak():
-                parts.mouth.speak(command)
-            case m.StartReply():
-                parts.writer.start(command)
-            case m.CancelReply():
-                parts.writer.cancel()
-                parts.mouth.cancel()
-            case m.AskFinal():
-                self._nest.spawn(parts.ears.finalize(), name="ask-final")
+                if self._parts is not None:
+                    self._parts.order(command)
 
     def _send(self, command: m.AnyCommand, now: Instant) -> None:
         frame = frame_for(command, self._wire)
@@ -342,7 +398,7 @@ class Call:
         if self._recorder is not None:
             self._recorder.frame_out(frame, now)
         if self._parts is not None:
-            self._parts.mouth.room_made()
+            self._parts.room_made()
 
     def _finish(self, reason: m.EndReason) -> None:
         if self._is_over:
@@ -355,8 +411,7 @@ class Call:
         if self._recorder is not None:
             self._recorder.close()
         if self._parts is not None:
-            self._parts.writer.cancel()
-            self._parts.mouth.cancel()
+            self._parts.cancel()
         self._listener.finished(reason)
 
     @property

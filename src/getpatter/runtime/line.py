@@ -181,13 +181,14 @@ class Line:
                 self.identity,
                 self._nest,
                 tell=self.tell,
-                line=self,
+                control=self.control,
                 http=self._house.http,
                 lost=self._provider_lost,
                 emit=self._emit,
                 expected=self._carrier.wire().format,
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
+                webhooks=self._house.webhooks,
                 used=self.usage.append,
             )
         return Desk(

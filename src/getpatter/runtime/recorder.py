@@ -23,6 +23,7 @@ import msgspec
 
 from getpatter.carriers.base import StreamStarted
 from getpatter.core import messages as m
+from getpatter.core.duplex import EngineManners
 from getpatter.core.manners import Manners
 from getpatter.types import Instant
 
@@ -44,6 +45,8 @@ class Header(msgspec.Struct, frozen=True):
     manners: Manners
     began_at: float
     wall_offset: float
+    engine: EngineManners | None = None
+    """Of a call with a speech-to-speech engine."""
 
 
 class FlightRecorder:
@@ -67,10 +70,11 @@ class FlightRecorder:
         manners: Manners,
         began_at: Instant,
         wall_offset: float,
+        engine: EngineManners | None = None,
     ) -> FlightRecorder:
         """Begin the recording of a call in `folder`, named after the call. The token is not kept."""
         public = StreamStarted(started.stream_id, started.call_id, started.format)
-        header = Header(VERSION, carrier, public, manners, began_at, wall_offset)
+        header = Header(VERSION, carrier, public, manners, began_at, wall_offset, engine)
         name = _SAFE.sub("_", call_id)[:64]
         return cls(folder / f"{name}.flight.jsonl", header)
 

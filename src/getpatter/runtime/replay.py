@@ -11,6 +11,7 @@ import msgspec
 
 from getpatter.carriers.base import MediaWire
 from getpatter.core import messages as m
+from getpatter.core.duplex import DuplexSession
 from getpatter.core.session import Session
 from getpatter.errors import PatterConfigError, WireError
 from getpatter.runtime.call import frame_for, input_of
@@ -73,12 +74,7 @@ def replay(path: Path, wire: MediaWire) -> Replay:
         PatterConfigError: it is no flight recording.
     """
     header = read_header(path)
-    session = Session(
-        header.started.format,
-        header.manners,
-        began_at=Instant(header.began_at),
-        wall_offset=header.wall_offset,
-    )
+    session = _session(header)
     result = Replay()
     for kind, at, raw in _lines(path):
         result.lasted_seconds = at - header.began_at
@@ -98,6 +94,19 @@ def replay(path: Path, wire: MediaWire) -> Replay:
             elif isinstance(command, m.ReportLine):
                 result.lines.append(command)
     return result
+
+
+def _session(header: Header) -> Session | DuplexSession:
+    stream, began_at = header.started.format, Instant(header.began_at)
+    if header.engine is not None:
+        return DuplexSession(
+            stream,
+            header.manners,
+            header.engine,
+            began_at=began_at,
+            wall_offset=header.wall_offset,
+        )
+    return Session(stream, header.manners, began_at=began_at, wall_offset=header.wall_offset)
 
 
 def _lines(path: Path) -> Iterator[_Line]:

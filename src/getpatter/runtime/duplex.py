@@ -1,0 +1,383 @@
+"""The engine's side of one call: a connection that hears and speaks, its losses, tools and guardrails.
+
+Reading never waits for anything: frames are translated and told to the session as they come, tools and checks run
+beside (CV-59). Before the engine's session is complete nothing is sent but its settings; the caller's audio is kept
+meanwhile, `KEPT_SECONDS` of it, and follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from getpatter.audio.convert import Converter, converter
+from getpatter.core import messages as m
+from getpatter.engines.base import (
+    Answer,
+    Briefing,
+    Complaint,
+    Dialect,
+    Frame,
+    Said,
+    SpeechEngine,
+    Usage,
+)
+from getpatter.errors import AuthenticationError, PatterConnectionError, PatterError
+from getpatter.net.sockets import SocketRequest, WebSocket
+from getpatter.runtime import clock
+from getpatter.runtime.screening import Screening
+from getpatter.types import Instant
+
+if TYPE_CHECKING:
+    from getpatter.runtime.house import RunsExchanges
+
+logger = logging.getLogger(__name__)
+
+KEPT_SECONDS: Final = 5.0
+RECONNECTS: Final = 3
+RECONNECT_WITHIN: Final = 5.0
+READY_WITHIN: Final = 5.0
+CLOSE_WITHIN: Final = 2.0
+RENEWAL_GRACE: Final = 60.0
+"""Seconds that a session about to expire waits for a pause in the talk."""
+
+
+class Toolbox(Protocol):
+    """The tools of one call, and who runs them (`runtime/tools.py`)."""
+
+    @property
+    def schemas(self) -> Sequence[Mapping[str, object]]:
+        """What the model is offered, in the function form that all providers take."""
+        ...
+
+    async def run(self, name: str, arguments: str, call_id: str = "") -> str:
+        """The answer for the model: text or JSON. Never raises; failures are `{"error": …}` (CV-49)."""
+        ...
+
+
+class Conversation(Protocol):
+    """The session, as far as a new connection needs it."""
+
+    def so_far(self) -> list[tuple[str, str]]:
+        """`(role, text)` of everything said."""
+        ...
+
+
+class Duplex:
+    """The engine of one call. `run` may begin before there is any media; `attach` when there is."""
+
+    def __init__(  # noqa: PLR0913 - an engine's whole surroundings
+        self,
+        engine: SpeechEngine,
+        briefing: Briefing,
+        *,
+        http: RunsExchanges,
+        report: Callable[[m.AnyInput], None],
+        lost: Callable[[Exception], None],
+        spawn: Callable[..., asyncio.Task[None]],
+        used: Callable[[Usage], None] = lambda _: None,
+    ) -> None:
+        """Speak through `engine`.
+
+        Args:
+            engine: The program's configuration.
+            briefing: As far as it is known; `attach` gives the final one.
+            http: Asks the service where to connect, where it must be asked.
+            report: Tells the session, at once.
+            lost: Told once when the engine could not be brought back.
+            spawn: Starts a task that ends with the call.
+            used: Told what will be billed.
+        """
+        self._engine = engine
+        self._briefing = briefing
+        self._http = http
+        self._report = report
+        self._lost = lost
+        self._spawn = spawn
+        self._used = used
+        self._open_socket: Callable[[SocketRequest], Awaitable[WebSocket]] = getattr(
+            engine, "open_socket", WebSocket.connect
+        )
+        self._dialect: Dialect = engine.dialect(briefing)
+        self._socket: WebSocket | None = None
+        self._stream = briefing.stream
+        self._session: Conversation | None = None
+        self._tools: Toolbox | None = None
+        self._screening: Screening | None = None
+        self._to_engine: Converter = converter(self._stream, self._dialect.caller_format)
+        self._to_carrier: dict[str, Converter] = {}
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self._is_ready = False
+        self._was_ready = False
+        self._is_attached = False
+        self._is_closed = False
+        self._is_gone = False
+        self._error: Exception | None = None
+        self._over = asyncio.Event()
+        self._settled = asyncio.Event()
+        """The connection that is being made has succeeded, or failed."""
+
+    # ------------------------------------------------------------------------------------ the call
+
+    def attach(
+        self,
+        briefing: Briefing,
+        session: Conversation,
+        *,
+        tools: Toolbox | None = None,
+        screening: Screening | None = None,
+    ) -> None:
+        """The media is there, and everything about the call is known."""
+        self._session, self._tools, self._screening = session, tools, screening
+        self._stream = briefing.stream
+        self._is_attached = True
+        was, self._briefing = self._briefing, briefing
+        frames = None if self._socket is None else self._dialect.brief(briefing)
+        if self._socket is None or frames is None:
+            self._dialect = self._engine.dialect(briefing)
+            if was != briefing and self._socket is not None:
+                self._hang_up_for_another()
+        elif frames:
+            self._is_ready = False
+            self._send(frames)
+        elif self._is_ready:
+            self._now_ready()
+        if self._is_gone:
+            self._report(m.EngineGone())
+
+    def _hang_up_for_another(self) -> None:
+        self._is_ready = False
+        self._over.set()
+        self._settled.set()
+
+    def hear(self, data: bytes) -> None:
+        """The caller's sound in the carrier's format. Never waits."""
+        if self._is_ready and self._is_attached and self._socket is not None and not self._kept:
+            audio = self._to_engine.convert(data)
+            if audio:
+                self._send((self._dialect.audio(audio),))
+            return
+        self._kept.append(data)
+        self._kept_bytes += len(data)
+        limit = self._stream.size(KEPT_SECONDS * 1000)
+        while self._kept_bytes > limit:
+            self._kept_bytes -= len(self._kept.popleft())
+
+    def order(self, command: m.AnyCommand) -> None:
+        """Carry out what the session wants of the engine."""
+        match command:
+            case m.RunTool():
+                self._spawn(self._run_tool(command), name=f"tool {command.name}")
+            case m.Screen():
+                if self._screening is not None:
+                    self._screening.screen(command)
+            case _:
+                self._send(self._dialect.carry_out(command))
+
+    def room_made(self) -> None:
+        """Nothing waits here for room: the session keeps what is not due."""
+
+    def cancel(self) -> None:
+        """The call is over."""
+        self._is_closed = True
+        self._is_ready = False
+        self._over.set()
+        self._settled.set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the call is done with its engine."""
+        return self._is_closed
+
+    async def close(self) -> None:
+        """End the connection. Idempotent."""
+        self.cancel()
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close(limit_s=CLOSE_WITHIN)
+
+    async def _run_tool(self, command: m.RunTool) -> None:
+        output = '{"error": "unknown tool"}'
+        if self._tools is not None:
+            output = await self._tools.run(command.name, command.arguments, command.call)
+        self._report(m.ToolDone(command.call, output))
+
+    # ------------------------------------------------------------------------------- the connection
+
+    async def run(self) -> None:
+        """Be connected until cancelled. A lost connection is opened again, with what was said before (CV-66)."""
+        attempts = 0
+        lost_at = clock.now()
+        while not self.is_closed:
+            try:
+                await self._connect(lost_at if attempts else None)
+            except PatterError as error:
+                failure: Exception = error
+            else:
+                attempts, failure = 0, await self._until_over()
+                lost_at = clock.now()
+                if self.is_closed:
+                    return
+                self._report(m.EngineLost())
+            attempts += 1
+            if not self._may_try_again(failure, attempts, lost_at):
+                self._give_up(failure)
+                return
+            logger.warning(
+                "engine.connection_lost attempt=%d error=%s", attempts, type(failure).__name__
+            )
+            await asyncio.sleep(0.1 * 3 ** (attempts - 1) if attempts > 1 else 0)
+            self._dialect = self._engine.dialect(self._briefing)
+
+    def _may_try_again(self, failure: Exception, attempts: int, lost_at: Instant) -> bool:
+        is_final = isinstance(failure, AuthenticationError) or not getattr(
+            failure, "retryable", True
+        )
+        return not is_final and attempts <= RECONNECTS and clock.now() - lost_at < RECONNECT_WITHIN
+
+    def _give_up(self, failure: Exception) -> None:
+        self._is_gone = True
+        logger.error("engine.gone error=%s", type(failure).__name__)
+        self._report(m.EngineGone())
+        self._lost(failure)
+
+    async def _connect(self, lost_at: Instant | None) -> None:
+        limit = READY_WITHIN
+        if lost_at is not None:
+            limit = max(0.1, RECONNECT_WITHIN - (clock.now() - lost_at))
+        self._over.clear()
+        self._settled.clear()
+        self._error = None
+        vendor = self._engine.provider_key
+        try:
+            async with asyncio.timeout(limit):
+                self._socket = socket = await self._socket_for_briefing()
+                socket.listen(self._received, self._closed)
+                self._send(self._dialect.opened())
+                await self._until_ready()
+        except TimeoutError as error:
+            self._abort()
+            raise PatterConnectionError(
+                f"{vendor} was not ready within {limit:g} s", vendor=vendor
+            ) from error
+
+    async def _socket_for_briefing(self) -> WebSocket:
+        """A socket, for the briefing as it is once the socket is open."""
+        while True:
+            dialect = self._dialect
+            request = await self._http.run(dialect.address())
+            socket = await self._open_socket(request)
+            if self._dialect is dialect:
+                return socket
+            fresh = await self._http.run(self._dialect.address())
+            if fresh.key == request.key:
+                return socket
+            socket.abort()
+
+    async def _until_ready(self) -> None:
+        await self._settled.wait()
+        if not self._is_ready:
+            vendor = self._engine.provider_key
+            self._abort()
+            raise self._error or PatterConnectionError(f"{vendor} hung up", vendor=vendor)
+
+    def _abort(self) -> None:
+        socket, self._socket = self._socket, None
+        self._is_ready = False
+        if socket is not None:
+            socket.abort()
+
+    async def _until_over(self) -> Exception:
+        lifetime = self._dialect.lifetime
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(lifetime):
+                await self._over.wait()
+        if not self._over.is_set():
+            logger.info("engine.session_renewed after_s=%g", lifetime or 0)
+        self._is_ready = False
+        socket, self._socket = self._socket, None
+        if socket is not None and not self._is_closed:
+            socket.abort()
+        return self._error or PatterConnectionError("the engine hung up")
+
+    def _closed(self, error: PatterError | None) -> None:
+        self._error = self._error or error
+        self._is_ready = False
+        self._over.set()
+        self._settled.set()
+
+    # -------------------------------------------------------------------------------------- frames
+
+    def _send(self, frames: Sequence[Frame]) -> None:
+        socket = self._socket
+        if socket is None:
+            return
+        for frame in frames:
+            if isinstance(frame, bytes):
+                socket.send_text(frame)
+            else:
+                socket.send(frame)
+
+    def _received(self, frame: Frame) -> None:
+        for said in self._dialect.receive(frame):
+            self._take(said)
+
+    def _take(self, said: Said) -> None:
+        match said:
+            case m.EngineReady():
+                self._is_ready = True
+                self._settled.set()
+                if self._is_attached:
+                    self._now_ready()
+            case m.EngineAudio():
+                audio = self._carriers(said)
+                if audio:
+                    self._report(m.EngineAudio(said.response, said.item, audio))
+            case m.EngineItemDone():
+                rest = self._to_carrier.pop(said.item, None)
+                tail = rest.flush() if rest is not None else b""
+                if tail:
+                    self._report(m.EngineAudio(said.response, said.item, tail))
+                self._report(said)
+            case Answer(frame=frame):
+                self._send((frame,))
+            case Usage():
+                self._used(said)
+            case Complaint():
+                self._complained(said)
+            case _:
+                self._report(said)
+
+    def _carriers(self, said: m.EngineAudio) -> bytes:
+        change = self._to_carrier.get(said.item)
+        if change is None:
+            self._to_carrier.clear()
+            change = self._to_carrier[said.item] = converter(
+                self._dialect.agent_format, self._stream
+            )
+        return change.convert(said.audio)
+
+    def _complained(self, complaint: Complaint) -> None:
+        logger.warning("engine.complained code=%s", complaint.code[:60])
+        if complaint.ends:
+            self._error = PatterConnectionError(
+                f"{self._engine.provider_key} ended the session: {complaint.code}",
+                vendor=self._engine.provider_key,
+            )
+            self._over.set()
+            self._settled.set()
+
+    def _now_ready(self) -> None:
+        self._to_engine = converter(self._stream, self._dialect.caller_format)
+        if self._was_ready and self._session is not None:
+            self._send(self._dialect.recall(self._session.so_far()))
+        kept, self._kept, self._kept_bytes = list(self._kept), deque(), 0
+        is_again, self._was_ready = self._was_ready, True
+        self._report(m.EngineReady(is_again=is_again))
+        for data in kept:
+            self.hear(data)
