@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from getpatter.llm import openai_compatible as _llm_openai_compatible
     from getpatter.llm.base import LLMChunk as LLMChunk
     from getpatter.llm.base import LLMProvider as LLMProvider
+    from getpatter.llm.fallback import FallbackLLMProvider as FallbackLLMProvider
     from getpatter.models import CallEvent as CallEvent
     from getpatter.models import CallMetrics as CallMetrics
     from getpatter.models import CallResult as CallResult
@@ -150,6 +151,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
+    "FallbackLLMProvider": "llm.fallback",
     "GoogleLLM": "llm.google:LLM",
     "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",

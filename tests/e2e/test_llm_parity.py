@@ -183,9 +183,7 @@ async def test_a_slow_start_is_waited_for(pair: Pair) -> None:
 async def test_no_word_in_time_is_a_failure_although_the_connection_lives(pair: Pair) -> None:
     llm = pair.make(timeout=0.2)
     pair.service.script = [Says("Hello.", stalls_after=0)]
-    with pytest.raises(
-        PatterConnectionError, match="did not begin to answer within"
-    ) as caught:
+    with pytest.raises(PatterConnectionError, match="did not begin to answer within") as caught:
         [chunk async for chunk in llm.stream(ASKED)]
     assert caught.value.code is ErrorCode.TIMEOUT
     assert (caught.value.vendor, caught.value.retryable) == (pair.vendor.name, True)
@@ -341,7 +339,7 @@ async def test_two_calls_at_once_do_not_mix(pair: Pair) -> None:
         asked = [{"role": "user", "content": word * 3}]
         return text_of([chunk async for chunk in pair.llm.clone().stream(asked)])
 
-    answers = await asyncio.gather(one("tea "), one("milk "))
+    answers = [*await asyncio.gather(one("tea "), one("milk "))]
     assert answers == ["You said: tea tea tea ", "You said: milk milk milk "]
 
 

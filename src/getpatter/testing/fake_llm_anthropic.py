@@ -36,7 +36,9 @@ class FakeAnthropic(FakeLLM):
 
     def may_enter(self, call: Call) -> Refusal | None:
         """401 for a wrong key, except for the request that only opens a connection."""
-        if call.method != "HEAD" and call.headers.get("x-api-key") != self.key:
+        # The vendor's own client has changed to a bearer token; the documented header is taken as well.
+        given = call.headers.get("x-api-key") or call.headers.get("authorization", "")
+        if call.method != "HEAD" and given.removeprefix("Bearer ") != self.key:
             return self.refused(401, "invalid x-api-key")
         return None
 

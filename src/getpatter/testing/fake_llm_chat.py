@@ -39,6 +39,8 @@ class FakeOpenAI(FakeLLM):
     prefix: ClassVar[str] = "/v1"
     fragment: ClassVar[int] = 6
     """Characters of tool arguments in one frame; 0 sends them whole."""
+    types_each_fragment: ClassVar[bool] = False
+    """Whether every fragment of a tool call says that it is one of a function."""
 
     @property
     def base_url(self) -> str:
@@ -129,7 +131,8 @@ class FakeOpenAI(FakeLLM):
             "type": "function",
             "function": name,
         }
-        rest = [{"index": index, "function": {"arguments": piece}} for piece in pieces]
+        kind = {"type": "function"} if self.types_each_fragment else {}
+        rest = [{"index": index, **kind, "function": {"arguments": piece}} for piece in pieces]
         return [first, *(rest if self.fragment else [])]
 
     def _usage(self, answer: Says) -> dict[str, object]:
@@ -178,6 +181,7 @@ class FakeGroq(FakeOpenAI):
 class FakeCerebras(FakeOpenAI):
     """`POST /v1/chat/completions`, also with msgpack and gzip; `GET /v1/models`."""
 
+    types_each_fragment: ClassVar[bool] = True
     models = ("gpt-oss-120b", "llama3.1-8b")
     takes_packed: bool = True
     """Whether requests may be packed; else 415."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Final
 
@@ -138,4 +139,4 @@ class FakeGemini(FakeLLM):
 
 
 def _signature(call_id: str) -> str:
-    return f"c2VhbGVk{call_id}"
+    return base64.b64encode(f"sealed {call_id}".encode()).decode()
