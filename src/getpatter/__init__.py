@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from getpatter.audio import resample_8k_to_16k as resample_8k_to_16k
     from getpatter.audio import resample_16k_to_8k as resample_16k_to_8k
     from getpatter.audio import resample_24k_to_16k as resample_24k_to_16k
+    from getpatter.carriers import plivo as _carriers_plivo
+    from getpatter.carriers import telnyx as _carriers_telnyx
     from getpatter.carriers import twilio as _carriers_twilio
     from getpatter.core.sentences import SentenceChunker as SentenceChunker
     from getpatter.core.spoken import filter_emoji as filter_emoji
@@ -106,6 +108,9 @@ if TYPE_CHECKING:
     from getpatter.tts.local import LocalTTS as LocalTTS
     from getpatter.tts.openai import OpenAITTS as OpenAITTS
     from getpatter.tts.rime import RimeTTS as RimeTTS
+    from getpatter.tunnels import CloudflareTunnel as CloudflareTunnel
+    from getpatter.tunnels import Ngrok as Ngrok
+    from getpatter.tunnels import StaticTunnel as StaticTunnel
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
@@ -117,6 +122,8 @@ if TYPE_CHECKING:
     GroqLLM = _llm_groq.LLM
     OpenAICompatibleLLM = _llm_openai_compatible.LLM
     OpenAILLM = _llm_openai.LLM
+    Plivo = _carriers_plivo.Carrier
+    Telnyx = _carriers_telnyx.Carrier
     Twilio = _carriers_twilio.Carrier
 
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
@@ -138,6 +145,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "CerebrasLLM": "llm.cerebras:LLM",
     "ChatContext": "models",
     "ChatMessage": "models",
+    "CloudflareTunnel": "tunnels",
     "CompactionConfig": "agent_parts",
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
@@ -165,6 +173,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
+    "Ngrok": "tunnels",
     "OpenAICompatibleLLM": "llm.openai_compatible:LLM",
     "OpenAILLM": "llm.openai:LLM",
     "OpenAITTS": "tts.openai",
@@ -178,6 +187,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "PatterEventType": "events",
     "PcmCarry": "audio",
     "PipelineHooks": "agent_parts",
+    "Plivo": "carriers.plivo:Carrier",
     "ProvisionError": "errors",
     "RateLimitError": "errors",
     "RealtimeTurnDetection": "agent_parts",
@@ -191,8 +201,10 @@ _EXPORTS: Final[dict[str, str]] = {
     "SonioxSTT": "stt.soniox",
     "SpeechmaticsSTT": "stt.speechmatics",
     "StatefulResampler": "audio",
+    "StaticTunnel": "tunnels",
     "TTSConfig": "models",
     "TTSProvider": "tts.base",
+    "Telnyx": "carriers.telnyx:Carrier",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",
