@@ -145,6 +145,11 @@ class Endpointing:
         return " ".join(parts)
 
     @property
+    def was_spoken(self) -> bool:
+        """Whether there are words in it, and not only keys."""
+        return bool(self._finals or self._interim)
+
+    @property
     def has_words(self) -> bool:
         """Whether anything was said that can be answered: a letter, a digit or a key."""
         return any(c.isalnum() for c in self.text)
