@@ -297,14 +297,25 @@ class Session:
     # ----------------------------------------------------------------------------------- answering
 
     def _answer(self, now: Instant) -> None:
-        final_at, ended_at = self._endpointing.final_at, self._voice_ended
+        final_at, (began_at, ended_at) = self._endpointing.final_at, self._speech(now)
         text = self._endpointing.take()
         self._interruption = None
         self._has_prompted = False
         self._add_line("user", text, now)
         reply = self._begin_reply(now, user_text=text)
-        self._anchors = _Anchors(self._voice_began, ended_at, final_at, now)
+        self._anchors = _Anchors(began_at, ended_at, final_at, now)
         self._out.append(m.StartReply(reply.number, text, reply.turn_index))
+
+    def _speech(self, now: Instant) -> tuple[Instant | None, Instant | None]:
+        """When the words that are about to be answered began and ended, as far as the detector knows."""
+        began, ended = self._voice_began, self._voice_ended
+        if not self._endpointing.was_spoken:
+            return None, None
+        if self._gate.is_speech and self._gate.silence_ms:
+            # The recogniser was sure of the end before the detector was.
+            return began, Instant(now - self._gate.silence_ms / 1000)
+        is_stale = began is not None and ended is not None and ended < began
+        return began, None if is_stale else ended
 
     def _begin_reply(
         self, now: Instant, *, user_text: str = "", unasked: bool = False, greeting: bool = False
