@@ -7,26 +7,27 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from getpatter.core import messages as m
+from getpatter.core.exchanges import Exchanges
 from getpatter.models import HookContext
-from getpatter.runtime.call import Call, Parts
+from getpatter.runtime.call import Call, Parts, PipelineParts
+from getpatter.runtime.call_tools import tools_of
 from getpatter.runtime.callbacks import reply_of, takes_call_control
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.ears import Ears, TextStage
+from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
 from getpatter.runtime.identity import Identity
+from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
-from getpatter.runtime.services import (
-    PHONE_PREAMBLE,
-    ModelReplies,
-    audio_stages,
-    open_services,
-)
+from getpatter.runtime.services import audio_stages, open_services
+from getpatter.runtime.system_tools import END_CALL
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wording import Script, guarded
-from getpatter.runtime.writer import ReplySource, Writer
+from getpatter.runtime.writer import HANDLER_LIMIT, ReplySource, Writer
 from getpatter.types import AudioFormat
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
+    from getpatter.runtime.tools import ToolExecutor, Webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Desk:
         lost: Callable[[str, Exception], None],
         emit: Emit,
         expected: AudioFormat,
+        webhooks: Webhooks | None = None,
+        used: Callable[[ModelUsage], None] = lambda _: None,
     ) -> None:
         """Make the services of a call with `agent`; the recogniser begins to connect."""
         self.agent = agent
@@ -63,6 +66,9 @@ class Desk:
         self._emit = emit
         self._call: Call | None = None
         self._writer: Writer | None = None
+        self._tools: ToolExecutor | None = None
+        self._webhooks = webhooks
+        self._used = used
         self._services = open_services(agent)
         self._ears = Ears(
             self._services.stt,
@@ -115,8 +121,13 @@ class Desk:
         )
         self._ears.tune(stream)
         mouth.tune(stream)
-        self._writer = Writer(self._source(agent, call), report=self._tell, spawn=self._nest.spawn)
-        return Parts(self._ears, mouth, self._writer)
+        self._writer = Writer(
+            self._source(agent, call),
+            report=self._tell,
+            spawn=self._nest.spawn,
+            limit=HANDLER_LIMIT if self._on_message is not None else None,
+        )
+        return PipelineParts(self._ears, mouth, self._writer, self._nest.spawn)
 
     def _after_synthesize(self, agent: Agent) -> SoundStage | None:
         hook = getattr(agent.hooks, "after_synthesize", None)
@@ -135,28 +146,47 @@ class Desk:
         if self._on_message is not None:
             return _HandlerReplies(self._on_message, self._control, self._identity, call)
         assert self._services.llm is not None, "serve() has checked that somebody can answer"
-        prompt = agent.system_prompt
-        if not agent.disable_phone_preamble:
-            prompt = f"{PHONE_PREAMBLE}\n\n{prompt}"
-        return ModelReplies(
-            self._services.llm,
-            system_prompt=prompt,
-            history=lambda: [
-                {"role": line.role, "content": line.text}
-                for line in call.session.history.recent(agent.max_history)
-            ],
-            call_id=self._identity.call_id,
+        warn_of_bare_function(agent.hooks)
+        exchanges = Exchanges()
+        tools = self._tools = tools_of(
+            agent,
+            self._identity,
+            self._control,
+            variables=lambda: agent.variables,
+            lines=lambda: call.session.history.lines,
+            say=lambda text: self._tell(m.SayAsked(text)),
+            emit=self._emit,
+            returned=exchanges.returned,
+            webhooks=self._webhooks,
         )
+        context = ModelContext(
+            lines=lambda: call.session.history.lines,
+            hooks=ModelHooks(agent.hooks, self._context),
+            exchanges=exchanges,
+            call_id=self._identity.call_id,
+            used=self._used,
+            emit=self._emit,
+            is_ending=lambda: tools.has_done(END_CALL),
+        )
+        return ModelReplies(self._services.llm, agent, tools, context)
+
+    def turn_over(self, *, was_interrupted: bool) -> None:
+        """An agent turn has ended."""
+        if self._tools is not None:
+            self._tools.turn_over(was_interrupted=was_interrupted)
 
     def is_writing_here(self) -> bool:
-        """Whether the code that asks is the reply being written."""
-        return self._writer is not None and self._writer.is_current_task()
+        """Whether the code that asks is the reply being written, or a tool of it."""
+        is_writing = self._writer is not None and self._writer.is_current_task()
+        return is_writing or (self._tools is not None and self._tools.is_current_task())
 
     async def close(self) -> None:
         """Give everything back that belongs to this call."""
         if self._services.owns_stt:
             await self._ears.close()
         await self._services.close()
+        if self._tools is not None:
+            await self._tools.close()
 
 
 class _HandlerReplies:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from getpatter.llm.base import LLMProvider, as_chunk
+from getpatter.llm.base import LLMProvider
 from getpatter.runtime.ears import AudioStage, VoiceDetector
 from getpatter.runtime.identity import hears_with_built_in
-from getpatter.runtime.wording import guarded, settle
+from getpatter.runtime.wording import guarded
 from getpatter.stt.base import STTProvider
 from getpatter.tts.base import TTSProvider
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CLOSE_WITHIN: Final = 2.0
-PHONE_PREAMBLE: Final = (
-    "You are speaking with somebody on the telephone. Answer in one or two short spoken sentences, without "
-    "lists, markdown or emoji. Ask one question at a time."
-)
 _T = TypeVar("_T")
 
 
@@ -96,45 +91,3 @@ def audio_stages(agent: Agent, context: Callable[[], HookContext]) -> tuple[Audi
 
 def _audio(value: object) -> bytes | None:
     return value if isinstance(value, bytes) else None
-
-
-class ModelReplies:
-    """Replies of a language model, without tools."""
-
-    def __init__(
-        self,
-        llm: LLMProvider,
-        *,
-        system_prompt: str,
-        history: Callable[[], Sequence[Mapping[str, object]]],
-        call_id: str,
-    ) -> None:
-        """Answer with `llm`. `history` gives the conversation so far, in chat form, the newest turn last."""
-        self._llm = llm
-        self._system_prompt = system_prompt
-        self._history = history
-        self._extra = _accepted(llm.stream, {"call_id": call_id})
-
-    async def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
-        """The model's words as they come."""
-        del text, turn_index
-        messages = [{"role": "system", "content": self._system_prompt}, *self._history()]
-        stream = self._llm.stream(messages, None, **self._extra)
-        if inspect.isawaitable(stream):
-            stream = await cast("Awaitable[Any]", stream)
-        try:
-            async for raw in stream:
-                chunk = as_chunk(raw)
-                if chunk is not None and chunk.type == "text" and chunk.content:
-                    yield chunk.content
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await settle(close())
-
-
-def _accepted(function: Callable[..., object], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `keywords` that the function takes; a provider without them works too (CV-40)."""
-    parameters = inspect.signature(function).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {name: value for name, value in keywords.items() if takes_any or name in parameters}

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from typing import Final, Protocol
 
 from getpatter.core import messages as m
 
 logger = logging.getLogger(__name__)
+
+
+class Cue(Enum):
+    """What a source says besides words."""
+
+    SAY_NOW = "say now"
+    """What was written so far is whole and must not wait for more: a tool will take its time."""
+
 
 HANDLER_LIMIT: Final = 30.0
 """Seconds until the first words of a reply, or until the next of them (CB-14)."""
@@ -18,7 +27,7 @@ HANDLER_LIMIT: Final = 30.0
 class ReplySource(Protocol):
     """Writes replies. One object per call."""
 
-    def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
+    def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
         """The answer to `text`, piece by piece. Closing the iterator stops the writing."""
         ...
 
@@ -32,9 +41,9 @@ class Writer:
         *,
         report: Callable[[m.AnyInput], None],
         spawn: Callable[..., asyncio.Task[None]],
-        limit: float = HANDLER_LIMIT,
+        limit: float | None = HANDLER_LIMIT,
     ) -> None:
-        """Write with `source`."""
+        """Write with `source`. `limit`: seconds it may be silent; `None` for one that watches itself."""
         self._source = source
         self._report = report
         self._spawn = spawn
@@ -63,7 +72,9 @@ class Writer:
                 while True:
                     async with asyncio.timeout(self._limit):
                         text = await anext(pieces)
-                    if text:
+                    if text is Cue.SAY_NOW:
+                        self._report(m.ReplyPaused(command.reply))
+                    elif text:
                         self._report(m.ReplyText(command.reply, text))
             except StopAsyncIteration:
                 self._report(m.ReplyWritten(command.reply))

@@ -1,0 +1,282 @@
+"""Replies of a language model with tools: carries out what `core/model_loop.py` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from getpatter.core import model_loop as ml
+from getpatter.core.exchanges import Exchanges, Wish
+from getpatter.core.history import Line
+from getpatter.errors import ErrorCode, PatterConnectionError
+from getpatter.llm.base import LLMChunk, LLMProvider, as_chunk
+from getpatter.runtime import clock
+from getpatter.runtime.hooks import ModelHooks
+from getpatter.runtime.identity import name_of_provider
+from getpatter.runtime.tools import ToolExecutor
+from getpatter.runtime.wording import settle
+from getpatter.runtime.writer import Cue
+
+if TYPE_CHECKING:
+    from getpatter.agent import Agent
+
+logger = logging.getLogger(__name__)
+
+PHONE_PREAMBLE: Final = (
+    "You are speaking with somebody on the telephone. Answer in one or two short spoken sentences, without "
+    "lists, markdown or emoji. Ask one question at a time."
+)
+CLOSE_WITHIN: Final = 2.0
+TOOL_PREAMBLE: Final = "Before you use a tool, say in a few words what you are about to do."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What one request to a model cost, in tokens."""
+
+    provider: str
+    """The price table's key."""
+    model: str
+    input_tokens: int
+    """Cached ones not included."""
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(slots=True)
+class ModelContext:
+    """What a model's replies need to know of their call, and whom they tell."""
+
+    lines: Callable[[], Sequence[Line]]
+    """The conversation so far, the newest turn last."""
+    hooks: ModelHooks
+    exchanges: Exchanges
+    call_id: str = ""
+    used: Callable[[ModelUsage], None] = lambda _: None
+    emit: Callable[[str, dict[str, object]], None] = lambda _event, _payload: None
+    is_ending: Callable[[], bool] = lambda: False
+    """Whether a tool has begun to end the call."""
+
+
+def prompt_of(agent: Agent) -> str:
+    """The system prompt as it is sent: preambles first, then the agent's own."""
+    parts = [] if agent.disable_phone_preamble else [PHONE_PREAMBLE]
+    if agent.tool_call_preambles and agent.tools:
+        parts.append(TOOL_PREAMBLE)
+    return "\n\n".join([*parts, agent.system_prompt])
+
+
+class ModelReplies:
+    """A `ReplySource`: one language model, the tools it may use, and what it remembers of them."""
+
+    def __init__(
+        self, llm: LLMProvider, agent: Agent, tools: ToolExecutor, context: ModelContext
+    ) -> None:
+        """Answer with `llm` as `agent`."""
+        self._llm = llm
+        self._prompt = prompt_of(agent)
+        self._most = agent.max_history
+        self._tools = tools
+        self._schemas = tools.schemas
+        self._context = context
+        self._replies = 0
+
+    async def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
+        """The model's words as they come, and `Cue.SAY_NOW` where it turns to a tool."""
+        del text, turn_index
+        self._replies += 1
+        reply = _Reply(self._replies, ml.ModelLoop(has_tools=bool(self._schemas)))
+        hooks = self._context.hooks
+        held: list[str] = []
+        async with aclosing(self._pieces(reply)) as pieces:
+            async for piece in pieces:
+                if not hooks.holds_speech:
+                    yield piece
+                elif isinstance(piece, str):
+                    held.append(piece)
+        if held:
+            yield await hooks.response("".join(held))
+        if reply.failure is not None:
+            raise PatterConnectionError(
+                f"no reply could be written: {reply.failure}", code=ErrorCode.PROVIDER_ERROR
+            )
+
+    async def _pieces(self, reply: _Reply) -> AsyncGenerator[str | Cue, None]:
+        """Run the loop to its end, one command after the other."""
+        commands = reply.loop.begin(clock.now())
+        while commands:
+            command = commands.pop(0)
+            match command:
+                case ml.Ask():
+                    async with aclosing(self._asked(reply, command)) as answer:
+                        async for piece in answer:
+                            yield piece
+                    commands = reply.following
+                case ml.RunTools():
+                    commands = await self._run_tools(reply, command)
+                case ml.GiveUp(reason=reason):
+                    reply.failure = reason
+                case ml.Say() | ml.SayNow():
+                    yield _said(command)
+                case ml.Finish():
+                    pass
+
+    # -------------------------------------------------------------------------------------- the model
+
+    async def _asked(self, reply: _Reply, ask: ml.Ask) -> AsyncGenerator[str | Cue, None]:
+        """Read one answer, giving what is to be said at once; what is to be done after it is `reply.following`."""
+        loop = reply.loop
+        try:
+            async with self._answer(reply, ask) as chunks:
+                while True:
+                    event = await self._next(chunks, loop)
+                    commands = loop.handle(event, clock.now())
+                    while commands and isinstance(commands[0], ml.Say | ml.SayNow):
+                        yield _said(commands.pop(0))
+                    if commands:
+                        reply.following = commands
+                        return
+        except _AnswerBrokeError as broken:
+            logger.warning(
+                "llm.request_failed provider=%s error=%s",
+                name_of_provider(self._llm),
+                broken.reason,
+                exc_info=broken.__cause__,
+            )
+            reply.following = loop.handle(ml.Broke(broken.reason), clock.now())
+
+    async def _next(self, chunks: AsyncIterator[object], loop: ml.ModelLoop) -> ml.Input:
+        assert loop.deadline is not None, "a request has a limit"
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, loop.deadline - clock.now())):
+                    raw = await anext(chunks)
+            except StopAsyncIteration:
+                return ml.Ended()
+            except TimeoutError as error:
+                raise _AnswerBrokeError("TimeoutError") from error
+            except Exception as error:
+                raise _AnswerBrokeError(type(error).__name__) from error
+            chunk = as_chunk(raw)
+            event = self._read(chunk) if chunk is not None else None
+            if event is not None:
+                return event
+
+    def _read(self, chunk: LLMChunk) -> ml.Input | None:
+        match chunk.type:
+            case "text":
+                if not chunk.content:
+                    return None
+                self._context.emit("llm_chunk", {"text": chunk.content})
+                return ml.Wrote(self._context.hooks.chunk(chunk.content))
+            case "tool_call":
+                return ml.CallPart(chunk.index, chunk.id, chunk.name, chunk.arguments)
+            case "usage":
+                self._count(chunk)
+                return None
+            case "done":
+                return None  # usage may follow; the end is when the stream ends
+
+    def _count(self, chunk: LLMChunk) -> None:
+        usage = ModelUsage(
+            provider=name_of_provider(self._llm),
+            model=str(getattr(self._llm, "model", "") or ""),
+            input_tokens=chunk.input_tokens,
+            output_tokens=chunk.output_tokens,
+            cache_read_tokens=chunk.cache_read_tokens,
+            cache_write_tokens=chunk.cache_write_tokens,
+        )
+        self._context.used(usage)
+
+    @asynccontextmanager
+    async def _answer(self, reply: _Reply, ask: ml.Ask) -> AsyncIterator[AsyncIterator[object]]:
+        """The chunks of one answer. However it ends, the provider is told that nobody reads on."""
+        cancelled = asyncio.Event()
+        extra = _accepted(
+            self._llm.stream, {"call_id": self._context.call_id, "cancel_event": cancelled}
+        )
+        messages = await self._messages(reply)
+        stream: Any = None
+        try:
+            try:
+                stream = self._llm.stream(
+                    messages, self._schemas if ask.with_tools else None, **extra
+                )
+                if inspect.isawaitable(stream):
+                    stream = await stream
+                chunks = aiter(stream)
+            except Exception as error:
+                raise _AnswerBrokeError(type(error).__name__) from error
+            yield chunks
+        finally:
+            cancelled.set()
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await self._hang_up(close)
+
+    async def _hang_up(self, close: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await settle(close())
+        except Exception as error:  # noqa: BLE001 - what nobody waits for any more must not fail a reply
+            logger.info("llm.close_failed error=%s", type(error).__name__)
+
+    async def _messages(self, reply: _Reply) -> Sequence[Mapping[str, object]]:
+        lines = self._context.lines()
+        exchanges = self._context.exchanges
+        told = exchanges.messages(lines, reply.number, most=self._most)
+        shown = [str(each["tool_call_id"]) for each in told if each["role"] == "tool"]
+        self._tools.told(shown)
+        return await self._context.hooks.messages(
+            [{"role": "system", "content": self._prompt}, *told]
+        )
+
+    # -------------------------------------------------------------------------------------- the tools
+
+    async def _run_tools(self, reply: _Reply, command: ml.RunTools) -> list[ml.Command]:
+        exchanges = self._context.exchanges
+        wishes = [
+            Wish(exchanges.unused_id(wish.id), wish.name, wish.arguments) for wish in command.wishes
+        ]
+        exchanges.begin(reply.number, len(self._context.lines()), command.text, wishes)
+        # Nothing waits between the entry of the calls and their start: no call is entered that never ran.
+        runs = [self._tools.start(wish.name, wish.arguments, wish.id) for wish in wishes]
+        await self._tools.wait(runs)
+        commands: list[ml.Command] = []
+        for wish in command.wishes:
+            returned = ml.Returned(wish.id, ends_call=self._context.is_ending())
+            commands = reply.loop.handle(returned, clock.now())
+        return commands
+
+
+@dataclass(slots=True)
+class _Reply:
+    number: int
+    loop: ml.ModelLoop
+    following: list[ml.Command] = field(default_factory=list)
+    failure: str | None = None
+
+
+def _said(command: ml.Command) -> str | Cue:
+    return command.text if isinstance(command, ml.Say) else Cue.SAY_NOW
+
+
+class _AnswerBrokeError(Exception):
+    """The model's answer did not come to its end."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _accepted(function: Callable[..., object], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `keywords` that the function takes; a provider without them works too (CV-40)."""
+    parameters = inspect.signature(function).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {name: value for name, value in keywords.items() if takes_any or name in parameters}
