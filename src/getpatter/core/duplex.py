@@ -748,6 +748,8 @@ class DuplexSession:
         self._errands.clear()
         if self._reply is not None:
             self._reply.is_written = True
+        # Whoever runs the call has the carrier apologise, which ends the stream; else the alarm does.
+        self.end_reason = self.end_reason or "provider_error"
         self._close_reason = "provider_error"
         self._turn(Turn.CLOSE_ASKED, now)
 
@@ -797,13 +799,13 @@ class DuplexSession:
         reply = self._reply
         if reply is not None and not (reply.is_spoken and self.playout.is_silent(now)):
             return
-        if reply is None and (self._to_say or self._asked is not None):
+        if reply is None and (self._to_say or self._asked is not None or self._is_gone):
             return
         if reply is not None:
             self._close_reply(reply, reply.text, now, was_cut=False)
             self._cut_short = False
         self._sound_at = now
-        if self.floor is Floor.CLOSING and self._to_say and not self._is_gone:
+        if self.floor is Floor.CLOSING and (self._to_say or self._is_gone):
             return
         self._turn(Turn.REPLY_OVER, now)
 

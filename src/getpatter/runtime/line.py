@@ -29,15 +29,15 @@ from getpatter.carriers.base import (
     StreamStarted,
 )
 from getpatter.core import messages as m
-from getpatter.core.ledger import latency_of, metrics_of, summarise
+from getpatter.core.ledger import latency_of
 from getpatter.core.manners import APOLOGY, Manners
 from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
-from getpatter.engines.base import Usage
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
 from getpatter.net.messages import Exchange
 from getpatter.runtime import clock
+from getpatter.runtime.account import Account, Sound
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
 from getpatter.runtime.callbacks import CallbackFailed, Callbacks
 from getpatter.runtime.clerk import Clerk
@@ -55,7 +55,6 @@ from getpatter.runtime.identity import (
     name_of_provider,
 )
 from getpatter.runtime.media import MediaSocket
-from getpatter.runtime.model_replies import ModelUsage
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.system_tools import destination_refused
 from getpatter.runtime.tasks import TaskNest
@@ -110,8 +109,6 @@ class Line:
             identity.call_id, self._callback_nest, on_error=self._callback_failed
         )
         self._clerk = Clerk(identity, house.store, house.log)
-        self._records: list[m.TurnRecord] = []
-        self._turns: list[TurnMetrics] = []
         self._media_over = asyncio.Event()
         self._settled = asyncio.Event()
         self._quiet: dict[int, asyncio.Event] = {}
@@ -122,7 +119,9 @@ class Line:
         self._is_deaf = False
         self._wall_offset = clock.wall() - clock.now()
         self._desk: Desk | EngineDesk | None = None
-        self.usage: list[Usage | ModelUsage] = []
+        self.account = Account(
+            identity, self._wall_offset, house.pricing, heard=self._heard, spoken=self._spoken
+        )
         """What the engine or model of this call will be billed for, response by response."""
 
     # ---------------------------------------------------------------------- what an Attempt may do
@@ -189,7 +188,7 @@ class Line:
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
                 webhooks=self._house.webhooks,
-                used=self.usage.append,
+                used=self.account.usage.append,
             )
         return Desk(
             agent,
@@ -203,7 +202,7 @@ class Line:
             emit=self._emit,
             expected=self._carrier.wire().format,
             webhooks=self._house.webhooks,
-            used=self.usage.append,
+            used=self.account.usage.append,
         )
 
     def tell(self, event: m.AnyInput) -> None:
@@ -213,21 +212,34 @@ class Line:
 
     def _provider_lost(self, stage: str, error: Exception) -> None:
         self._emit("error", {"stage": stage, "error": type(error).__name__})
-        if stage == "stt":
+        if stage in {"stt", "engine"}:
             self._is_deaf = True
             if self._is_open:
                 self._give_up()
-        elif stage == "engine" and self.call is not None and not self.call.is_over:
-            # Nothing of ours has a voice any more.
-            apology = self.orders.agent.llm_error_message or APOLOGY
-            language = self.orders.agent.language
-            saying = self._carrier.leave_message(self.identity.call_id, apology, language=language)
-            self.work(self._try(saying, "apology"), name="apology")
 
     def _give_up(self) -> None:
         """Nobody can hear the caller any more: say so, then end the call."""
+        if isinstance(self._desk, EngineDesk):
+            self.work(self._apologise(), name="apology")
+            return
         self.tell(m.SayAsked(self.orders.agent.llm_error_message or APOLOGY))
         self.tell(m.CloseAsked("provider_error"))
+
+    async def _apologise(self) -> None:
+        """Nothing of ours has a voice any more: the carrier has one (CV-66)."""
+        agent = self.orders.agent
+        text = agent.llm_error_message or APOLOGY
+        self.hand_over("provider_error")
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN):
+                await self.at_carrier(
+                    self._carrier.leave_message(
+                        self.identity.call_id, text, language=agent.language
+                    )
+                )
+        except (PatterError, TimeoutError) as error:
+            logger.warning("call.apology_failed error=%s", type(error).__name__)
+            self.hang_up_now("provider_error")
 
     # -------------------------------------------------------------------------------------- talking
 
@@ -455,15 +467,13 @@ class Line:
         self._emit("transcript_final", payload)
 
     def _turn_over(self, record: m.TurnRecord) -> None:
-        metrics = metrics_of(record, wall_offset=self._wall_offset)
+        metrics = self.account.turn(record)
         if self._desk is not None:
             self._desk.turn_over(was_interrupted=record.is_interrupted)
-        self._records.append(record)
-        self._turns.append(metrics)
         payload: dict[str, object] = {
             "call_id": self.identity.call_id,
             "turn": metrics,
-            "cost_so_far": CostBreakdown(),
+            "cost_so_far": self.account.cost(clock.now() - self.began_at),
             "llm_ttft_ms": latency_of(record).llm_ttft_ms,
         }
         self._clerk.turn(payload, metrics)
@@ -620,25 +630,14 @@ class Line:
         }
 
     def metrics(self) -> CallMetrics:
-        """Latency of the call so far."""
-        agent = self.orders.agent
-        latency = summarise(self._records)
-        return CallMetrics(
-            call_id=self.identity.call_id,
-            duration_seconds=clock.now() - self.began_at,
-            turns=tuple(self._turns),
-            cost=CostBreakdown(),
-            latency_avg=latency.average,
-            latency_p50=latency.p50,
-            latency_p90=latency.p90,
-            latency_p95=latency.p95,
-            latency_p99=latency.p99,
-            provider_mode=agent.engine.kind if agent.engine is not None else "pipeline",
-            stt_provider=name_of_provider(agent.stt),
-            tts_provider=name_of_provider(agent.tts),
-            llm_provider=name_of_provider(agent.llm),
-            telephony_provider=self.identity.carrier,
-        )
+        """Latency and cost of the call so far."""
+        return self.account.metrics(self.orders.agent, clock.now() - self.began_at)
+
+    def _heard(self) -> Sound:
+        return self._desk.heard if isinstance(self._desk, Desk) else Sound()
+
+    def _spoken(self) -> Sound:
+        return self._desk.spoken if isinstance(self._desk, Desk) else Sound()
 
     def _callback_failed(self, failure: CallbackFailed) -> None:
         self._emit(
