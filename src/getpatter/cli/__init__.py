@@ -20,6 +20,8 @@ from getpatter.errors import PatterConfigError, PatterError
 
 __all__ = ["main"]
 
+logger = logging.getLogger(__name__)
+
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: Exception, *, is_debugging: bool) -> int:
     if is_debugging:
-        logging.getLogger(__name__).error("cli.failed", exc_info=error)
+        logger.error("cli.failed error=%s", type(error).__name__, exc_info=error)
     is_misuse = isinstance(error, (PatterConfigError, ValueError, ImportError))
     text = " ".join(str(error).split()) or type(error).__name__
     if not is_misuse and not isinstance(error, (PatterError, OSError)):
