@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +214,7 @@ async def hold_call(
 
 
 @asynccontextmanager
-async def _served(phone: Patter, agent: Agent, **options: Any) -> AsyncIterator[None]:
+async def _served(phone: Patter, agent: Agent, **options: Any) -> AsyncGenerator[None]:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(phone.serve(agent, **options))
