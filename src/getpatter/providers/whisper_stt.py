@@ -1,0 +1,5 @@
+"""An earlier import path of `getpatter.stt.whisper`; the classes are the same."""
+
+from getpatter.stt.whisper import WhisperSTT
+
+__all__ = ["WhisperSTT"]
