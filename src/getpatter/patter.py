@@ -19,6 +19,7 @@ from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, Pa
 from getpatter.makers import standard_llm, standard_makers
 from getpatter.observability.event_bus import EventBus
 from getpatter.older import carrier_and_keys, modern
+from getpatter.pricing import merge_pricing
 from getpatter.runtime.hosts import checked_host
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
@@ -100,6 +101,7 @@ class Patter:
         self._phone_number = phone_number
         self._webhook_url = checked_host(webhook_url)
         self._tunnel = tunnel
+        merge_pricing(pricing)  # finds mistakes now
         self._pricing = pricing
         self._persist_root = config.persist_root(persist)
         self._require_signature = _checked_bool(require_signature, "require_signature")
@@ -245,6 +247,7 @@ class Patter:
                 max_concurrent_calls=max_concurrent_calls,
                 idle_timeout=idle_timeout,
                 flight_recorder=Path(flight_recorder) if flight_recorder is not None else None,
+                pricing=merge_pricing(self._pricing, pricing),
                 persist_root=self._persist_root,
                 store=store,
             )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from getpatter.core import messages as m
 from getpatter.core.exchanges import Exchanges
 from getpatter.models import HookContext
+from getpatter.runtime.account import Sound
 from getpatter.runtime.call import Call, Parts, PipelineParts
 from getpatter.runtime.call_tools import tools_of
 from getpatter.runtime.callbacks import reply_of, takes_call_control
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.ears import Ears, TextStage
 from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
-from getpatter.runtime.identity import Identity
+from getpatter.runtime.identity import Identity, name_of_provider
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
 from getpatter.runtime.services import audio_stages, open_services
@@ -66,6 +67,7 @@ class Desk:
         self._emit = emit
         self._call: Call | None = None
         self._writer: Writer | None = None
+        self._mouth: Mouth | None = None
         self._tools: ToolExecutor | None = None
         self._webhooks = webhooks
         self._used = used
@@ -109,12 +111,13 @@ class Desk:
             context=self._context,
             triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
         )
-        mouth = Mouth(
+        mouth = self._mouth = Mouth(
             self._services.tts,
             report=self._tell,
             queued_ms=lambda: call.session.playout.queued_ms,
             spawn=self._nest.spawn,
             wording=script.word,
+            reply_began=script.new_reply,
             after_synthesize=self._after_synthesize(agent),
             shelf=self._shelf,
             failed=lambda error: self._lost("tts", error),
@@ -157,6 +160,7 @@ class Desk:
             say=lambda text: self._tell(m.SayAsked(text)),
             emit=self._emit,
             returned=exchanges.returned,
+            untold=lambda: self._tell(m.ResultCame()),
             webhooks=self._webhooks,
         )
         context = ModelContext(
@@ -169,6 +173,21 @@ class Desk:
             is_ending=lambda: tools.has_done(END_CALL),
         )
         return ModelReplies(self._services.llm, agent, tools, context)
+
+    @property
+    def heard(self) -> Sound:
+        """What the recogniser was sent."""
+        stt = self._services.stt
+        model = str(getattr(stt, "model", ""))
+        return Sound(name_of_provider(stt), model, self._ears.sent_seconds)
+
+    @property
+    def spoken(self) -> Sound:
+        """What the voice was asked to say."""
+        tts = self._services.tts
+        model = str(getattr(tts, "model", ""))
+        letters = self._mouth.characters if self._mouth is not None else 0
+        return Sound(name_of_provider(tts), model, letters)
 
     def turn_over(self, *, was_interrupted: bool) -> None:
         """An agent turn has ended."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
+from getpatter.pricing import Pricing
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.mouth import GreetingShelf
@@ -49,6 +50,8 @@ class House:
     shelf: GreetingShelf = field(default_factory=GreetingShelf)
     flights: Path | None = None
     """Where flight recordings are kept; `None`: nowhere."""
+    pricing: Pricing | None = None
+    """What services cost; `None`: the package's own table."""
     store: CallStore | None = None
     log: CallLogger | None = None
     webhooks: Webhooks | None = None

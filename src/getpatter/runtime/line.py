@@ -34,7 +34,7 @@ from getpatter.core.manners import APOLOGY, Manners
 from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
-from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
+from getpatter.models import CallMetrics
 from getpatter.net.messages import Exchange
 from getpatter.runtime import clock
 from getpatter.runtime.account import Account, Sound
@@ -52,7 +52,6 @@ from getpatter.runtime.identity import (
     changes_variables,
     hears_with_built_in,
     manners_of,
-    name_of_provider,
 )
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder

@@ -78,6 +78,7 @@ class Mouth:
         queued_ms: Callable[[], float],
         spawn: Callable[..., asyncio.Task[None]],
         wording: Wording = as_asked,
+        reply_began: Callable[[], None] = lambda: None,
         after_synthesize: SoundStage | None = None,
         shelf: GreetingShelf | None = None,
         failed: Callable[[Exception], None] = lambda _: None,
@@ -90,6 +91,7 @@ class Mouth:
             queued_ms: Audio that still waits to be sent.
             spawn: Starts a task that ends with the call.
             wording: Hooks, guardrails and transforms.
+            reply_began: Told before the first piece of each reply.
             after_synthesize: Hook on each chunk of audio.
             shelf: Where greetings are kept between calls.
             failed: Told of each piece that could not be spoken.
@@ -99,6 +101,7 @@ class Mouth:
         self._queued_ms = queued_ms
         self._spawn = spawn
         self._wording = wording
+        self._reply_began = reply_began
         self._after_synthesize = after_synthesize
         self._shelf = shelf
         self._failed = failed
@@ -123,6 +126,7 @@ class Mouth:
         """Queue a piece. Pieces of a new reply drop what is left of the one before."""
         if self._pieces is None or piece.reply != self._reply:
             self.cancel()
+            self._reply_began()
             self._reply = piece.reply
             self._pieces = asyncio.Queue()
             self._task = self._spawn(self._speak_all(self._pieces), name=f"mouth-{piece.reply}")

@@ -17,6 +17,7 @@ from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
 from getpatter.observability.call_log import CallLogger, remove_old_days
 from getpatter.observability.event_bus import EventBus
+from getpatter.pricing import Pricing
 from getpatter.runtime import clock
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
@@ -69,6 +70,7 @@ class Serving:
     max_concurrent_calls: int | None = None
     idle_timeout: float | None = None
     flight_recorder: Path | None = None
+    pricing: Pricing | None = None
     persist_root: Path | None = None
     store: CallStore | None = None
 
@@ -116,6 +118,7 @@ class PhoneServer:
         house = self._house = House(
             store=self.store,
             log=self.log,
+            pricing=serving.pricing,
             host=serving.host,
             wheel=wheel,
             detector=SharedDetector(wheel),
