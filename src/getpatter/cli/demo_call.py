@@ -184,7 +184,12 @@ async def hold_call(
         limit_s: How long the call may last.
     """
     async with SimulatedTwilio() as carrier:
-        phone = Patter(carrier=carrier.carrier(), phone_number=carrier.number, webhook_url=HOST)
+        phone = Patter(
+            carrier=carrier.carrier(),
+            phone_number=carrier.number,
+            webhook_url=HOST,
+            persist=False,
+        )
         outcome = Outcome(desk_agent(phone))
         stage = Stage(outcome, watcher)
         port = free_port()
