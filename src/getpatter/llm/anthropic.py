@@ -204,7 +204,7 @@ def _blocks(message: Message) -> list[dict[str, object]]:
         call_id = _tool_id(str(message.get("tool_call_id", "")))
         return [{"type": "tool_result", "tool_use_id": call_id, "content": text}]
     blocks: list[dict[str, object]] = [{"type": "text", "text": text}] if text.strip() else []
-    blocks += (
+    calls: list[dict[str, object]] = [
         {
             "type": "tool_use",
             "id": _tool_id(call.id),
@@ -212,8 +212,8 @@ def _blocks(message: Message) -> list[dict[str, object]]:
             "input": dict(call.arguments),
         }
         for call in calls_of(message)
-    )
-    return blocks
+    ]
+    return blocks + calls
 
 
 def _tool_id(call_id: str) -> str:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
+
+
+_Kind: TypeAlias = Literal["text", "tool_call", "usage", "done"]
+_KINDS: Final[dict[str, _Kind]] = {
+    "text": "text",
+    "tool_call": "tool_call",
+    "usage": "usage",
+    "done": "done",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LLMChunk:
     """One piece of a model's answer. Dicts with the same keys are accepted as well."""
 
-    type: Literal["text", "tool_call", "usage", "done"]
+    type: _Kind
     content: str = ""
     index: int = 0
     id: str = ""
@@ -19,7 +28,9 @@ class LLMChunk:
     arguments: str = ""
     """A fragment of JSON; fragments of one `index` are joined."""
     input_tokens: int = 0
+    """Read at the full price: those of the cache are counted below and nowhere else."""
     output_tokens: int = 0
+    """Written, thinking included."""
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
 
@@ -47,8 +58,8 @@ def as_chunk(raw: object) -> LLMChunk | None:
         value = source.get(name, default) if source is not None else getattr(raw, name, default)
         return default if value is None else value
 
-    kind = field("type", "")
-    if kind not in {"text", "tool_call", "usage", "done"}:
+    kind = _KINDS.get(str(field("type", "")))
+    if kind is None:
         return None
     return LLMChunk(
         type=kind,
