@@ -23,6 +23,7 @@ from getpatter.pricing import merge_pricing
 from getpatter.runtime.hosts import checked_host
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
+from getpatter.tunnels import Static, Tunnel, tunnel_of
 from getpatter.types import is_e164, masked
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class Patter:
             _check_number(phone_number, "phone_number")
         self._phone_number = phone_number
         self._webhook_url = checked_host(webhook_url)
-        self._tunnel = tunnel
+        self._tunnel = tunnel_of(tunnel)
+        if self._tunnel is not None:
+            _check_one_way(self._tunnel, self._webhook_url)
         merge_pricing(pricing)  # finds mistakes now
         self._pricing = pricing
         self._persist_root = config.persist_root(persist)
@@ -222,15 +225,15 @@ class Patter:
         try:
             _check_serving(locals())
             carrier = _needed(self._carrier)
-            host = self._host(tunnel)
+            way_in = self._way_in(tunnel)
             agent = _answerable(agent, on_message)
-            self._tunnel_ready.reach(host)
             await self._run(
                 carrier,
+                way_in,
                 port=port,
-                manage_webhook=manage_webhook,
+                manage_webhook=manage_webhook or way_in.is_started_here,
                 agent=agent,
-                host=host,
+                tunnel_header=way_in.client_header,
                 phone_number=self._phone_number,
                 recording=recording,
                 voicemail_message=voicemail_message,
@@ -260,11 +263,28 @@ class Patter:
             self._server = None
 
     async def _run(
-        self, carrier: Carrier, *, port: int, manage_webhook: bool, **serving: Any
+        self,
+        carrier: Carrier,
+        way_in: Tunnel,
+        *,
+        port: int,
+        manage_webhook: bool,
+        **serving: Any,
     ) -> None:
         from getpatter.server.phone import PhoneServer, Serving  # noqa: PLC0415 - loads the server
 
-        server = self._server = PhoneServer(Serving(**serving), carrier, bus=self.events)
+        try:
+            host = await way_in.start(port)
+            self._tunnel_ready.reach(host)
+            server = PhoneServer(Serving(host=host, **serving), carrier, bus=self.events)
+            await self._listen(server, way_in, port=port, manage_webhook=manage_webhook)
+        finally:
+            await way_in.stop()
+
+    async def _listen(
+        self, server: PhoneServer, way_in: Tunnel, *, port: int, manage_webhook: bool
+    ) -> None:
+        self._server = server
         with _Signals(server):
             try:
                 bound = await server.listen(port, bind_host=config.bind_host())
@@ -272,22 +292,27 @@ class Patter:
                 if manage_webhook:
                     await server.point_number()
                 self._ready.reach(server.serving.host)
+                server.beside(self._watch(way_in), name="tunnel")
                 await server.closed()
             finally:
                 await server.stop()
 
-    def _host(self, tunnel: object) -> str:
-        wanted = self._tunnel if tunnel is False or tunnel is None else tunnel
-        named = getattr(wanted, "hostname", "")
-        if wanted and self._webhook_url and named != self._webhook_url:
-            raise ValueError("webhook_url and tunnel exclude each other: pass one of them")
-        host = self._webhook_url or str(named or "")
-        if not host:
-            raise ValueError(
-                "the carrier must reach this machine: pass Patter(webhook_url='abc.ngrok.io') with a tunnel "
-                "of your own, or tunnel=True"
-            )
-        return host
+    def _way_in(self, tunnel: object) -> Tunnel:
+        """How the carrier reaches this machine."""
+        chosen = tunnel_of(tunnel) or self._tunnel
+        if chosen is None:
+            if not self._webhook_url:
+                raise ValueError(
+                    "the carrier must reach this machine: pass Patter(webhook_url='abc.ngrok.io') with "
+                    "a tunnel of your own, or tunnel=True"
+                )
+            return Static(hostname=self._webhook_url)
+        _check_one_way(chosen, self._webhook_url)
+        return chosen
+
+    async def _watch(self, tunnel: Tunnel) -> None:
+        await tunnel.lost()
+        logger.error("tunnel.lost host=%s", tunnel.hostname)
 
     # ---------------------------------------------------------------------------------- calling
 
@@ -438,6 +463,11 @@ def _needed(carrier: Carrier | None) -> Carrier:
     if carrier is None:
         raise ValueError("serve() needs a carrier: Patter(carrier=Twilio(), ...)")
     return carrier
+
+
+def _check_one_way(tunnel: Tunnel, webhook_url: str) -> None:
+    if webhook_url and tunnel.hostname != webhook_url:
+        raise ValueError("webhook_url and tunnel exclude each other: pass one of them")
 
 
 def _check_number(number: object, name: str) -> None:

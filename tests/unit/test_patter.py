@@ -147,9 +147,11 @@ class TestServe:
         same = phone(tunnel=Static(hostname="agent.example"))
         with pytest.raises(ValueError, match="OPENAI_API_KEY"):
             serve(same, agent(same))
-        other = phone(tunnel=Ngrok(hostname="other.example"))
         with pytest.raises(ValueError, match="exclude"):
-            serve(other, agent(other), on_message=lambda event: "")
+            phone(tunnel=Ngrok(hostname="other.example"))
+        plain = phone()
+        with pytest.raises(ValueError, match="exclude"):
+            serve(plain, agent(plain), on_message=lambda event: "", tunnel=True)
 
     def test_somebody_must_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)

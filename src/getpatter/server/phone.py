@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +66,8 @@ class Serving:
     on_metrics: Callback | None = None
     require_signature: bool = True
     trusted_proxies: Sequence[str] = ()
+    tunnel_header: str = ""
+    """Header in which a tunnel that was started here names the client."""
     max_call_duration: int = 3600
     max_concurrent_calls: int | None = None
     idle_timeout: float | None = None
@@ -142,7 +144,9 @@ class PhoneServer:
             settings=ServerSettings(
                 host=serving.host,
                 require_signature=serving.require_signature,
-                proxies=TrustedProxies.of(serving.trusted_proxies),
+                proxies=TrustedProxies.of(
+                    serving.trusted_proxies, tunnel_header=serving.tunnel_header
+                ),
                 sockets=SocketLimits()
                 if most is None
                 else SocketLimits(total=most + SPARE_SOCKETS),
@@ -256,6 +260,11 @@ class PhoneServer:
     async def closed(self) -> None:
         """Wait until the server has stopped."""
         await self._closed.wait()
+
+    def beside(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work` as long as the server runs."""
+        assert self._nest is not None, "open() has made it"
+        self._nest.spawn(work, name=name)
 
     def ask_to_stop(self) -> None:
         """Begin to stop, without waiting for it."""
