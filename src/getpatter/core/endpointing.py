@@ -211,13 +211,15 @@ class Endpointing:
         self.stopped_at = None
         return text
 
-    def set_aside_murmur(self, now: Instant, language: str) -> None:
+    def set_aside_murmur(self, now: Instant, language: str, *, at_once: bool = False) -> None:
         """Keep a "mm-hm" said under the agent's words for later; it asks for no answer of its own.
 
         Only when it is over for longer than `quiet`: said right at the end, it may be the answer to a question.
+        `at_once`: the agent has not come to its end, so it is no answer.
         """
-        is_old = self._words_at is not None and now - self._words_at > self.patience.quiet
-        if is_old and not self._keys and not self._speaks and is_murmur(self.text, language):
+        said_ago = now - self._words_at if self._words_at is not None else None
+        is_old = said_ago is not None and said_ago > self.patience.quiet and not self._speaks
+        if (is_old or at_once) and not self._keys and is_murmur(self.text, language):
             self._aside.append(self.take())
 
 

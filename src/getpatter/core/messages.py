@@ -134,6 +134,10 @@ class SayAsked(Input, frozen=True, tag=True):
     text: str
 
 
+class ResultCame(Input, frozen=True, tag=True):
+    """A tool has answered whose reply was cut: the agent shall speak of it when nobody else does."""
+
+
 class QuietAwaited(Input, frozen=True, tag=True):
     """Somebody waits until the words already on their way have been heard (10 s at most)."""
 
@@ -300,6 +304,7 @@ AnyInput = (
     | PieceVoiced
     | PieceDone
     | SayAsked
+    | ResultCame
     | QuietAwaited
     | CloseAsked
     | MachineFound

@@ -51,9 +51,14 @@ class Reply:
         return None
 
     @property
+    def is_voiced(self) -> bool:
+        """Whether all that was written so far has become audio."""
+        return all(piece.is_done for piece in self.pieces)
+
+    @property
     def is_spoken(self) -> bool:
         """Whether all text is written and all of it has become audio."""
-        return self.is_written and all(piece.is_done for piece in self.pieces)
+        return self.is_written and self.is_voiced
 
     @property
     def has_audio(self) -> bool:

@@ -78,6 +78,7 @@ class Session:
         self._replies = 0
         self._pieces = 0
         self._to_say: list[str] = []
+        self._has_result = False
         self._is_hung_up = False
         self._is_finished = False
         self._reported_since: Instant | None = None
@@ -152,6 +153,8 @@ class Session:
                 self._opened(first, now)
             case m.SayAsked(text=text):
                 self._say_asked(text, now)
+            case m.ResultCame():
+                self._has_result = True
             case m.QuietAwaited(ticket=ticket):
                 self._quiet[ticket] = Instant(now + self.manners.closing_bound)
             case m.CloseAsked(reason=reason):
@@ -182,8 +185,15 @@ class Session:
         if self.floor in LISTENING:
             self._listen(now)
         self._send(now)
+        if self._reply is not None and self._is_lost_for_words(self._reply, now):
+            self._turn(Turn.AGENT_PAUSED, now)
         if self._reply is not None or self.floor is Floor.CLOSING:
             self._finish_reply(now)
+        if self._has_result and self.floor is Floor.OPEN:
+            self._has_result = False
+            self._turn(Turn.REPLY_OWED, now)
+            reply = self._begin_reply(now)
+            self._out.append(m.StartReply(reply.number, "", reply.turn_index))
         if self._to_say and self.floor is Floor.OPEN:
             words, self._to_say = " ".join(self._to_say), []
             self._say_unasked(words, now)
@@ -282,7 +292,12 @@ class Session:
                 self._turn(Turn.SUSTAINED, now)
 
     def _listen(self, now: Instant) -> None:
-        match self._endpointing.verdict(now):
+        verdict = self._endpointing.verdict(now)
+        if verdict is Verdict.COMPLETE and self._reply is not None and self._reply.has_audio:
+            # The agent pauses in the middle of a reply: "okay" asks for no other one.
+            self._endpointing.set_aside_murmur(now, self.manners.language, at_once=True)
+            verdict = self._endpointing.verdict(now)
+        match verdict:
             case Verdict.COMPLETE:
                 self._turn(Turn.TURN_ENDED, now)
             case Verdict.EMPTY:
@@ -301,6 +316,7 @@ class Session:
         text = self._endpointing.take()
         self._interruption = None
         self._has_prompted = False
+        self._has_result = False  # whoever answers now sees it
         self._add_line("user", text, now)
         reply = self._begin_reply(now, user_text=text)
         self._anchors = _Anchors(began_at, ended_at, final_at, now)
@@ -417,7 +433,7 @@ class Session:
     def _send(self, now: Instant) -> None:
         sends = self.playout.pull(now)
         reply = self._reply
-        if reply is not None and reply.is_spoken:
+        if reply is not None and reply.is_voiced:
             sends.extend(self.playout.end_mark(now))
         for outgoing in sends:
             if isinstance(outgoing, Audio):
@@ -429,12 +445,24 @@ class Session:
             reply.first_audio_at = now
             self._out.append(m.ReportSpeech("agent", started=True))
             self._turn(Turn.AGENT_STARTED, now)
+        elif has_audio and self.floor in {Floor.THINKING, Floor.DOUBT}:
+            self._turn(Turn.AGENT_STARTED, now)
 
     def _silence_due(self, now: Instant) -> Instant | None:
         reply = self._reply
-        if reply is None or not reply.is_spoken or not reply.has_audio:
+        if reply is None or not reply.is_voiced or not reply.has_audio:
+            return None
+        if not reply.is_written and self.floor not in {Floor.AGENT, Floor.OVERLAP}:
             return None
         return self.playout.silent_at(now)
+
+    def _is_lost_for_words(self, reply: Reply, now: Instant) -> bool:
+        """Whether all there is of a reply was heard, and the rest is still being written: a tool runs."""
+        is_waiting = reply.is_voiced and reply.has_audio and not reply.is_written
+        is_speaking = self.floor in {Floor.AGENT, Floor.OVERLAP}
+        # An agent that may not be interrupted is not interrupted in a pause either.
+        may_be_cut = self.manners.barge_in_threshold_ms > 0
+        return is_waiting and is_speaking and may_be_cut and self.playout.is_silent(now)
 
     def _finish_reply(self, now: Instant) -> None:
         """Close the reply once the last of it was heard; in `CLOSING` silence is enough."""

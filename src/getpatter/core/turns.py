@@ -30,7 +30,7 @@ class Floor(Enum):
     PAUSE = "pause"
     """The caller fell silent; perhaps they have finished."""
     THINKING = "thinking"
-    """The agent owes words, and none of them has been sent."""
+    """The agent owes words, and has none to say yet, or no more."""
     DOUBT = "doubt"
     """As `THINKING`, and the caller makes a sound: a cough, or more to say?"""
     AGENT = "agent"
@@ -62,6 +62,8 @@ class Turn(Enum):
     """The agent will speak unasked: a greeting, a reminder."""
     AGENT_STARTED = "agent started"
     """The first audio of a reply was sent."""
+    AGENT_PAUSED = "agent paused"
+    """What there was of a reply has been heard, and the rest is not there yet: a tool takes its time."""
     REPLY_OVER = "reply over"
     """The last of a reply was heard, or there was nothing to say."""
     KEY_PRESSED = "key pressed"
@@ -184,6 +186,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
             Turn.CALLER_STARTED: (Floor.OVERLAP, ()),
             Turn.CALLER_STOPPED: (Floor.AGENT, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.PAUSE, (Act.CUT,)),
+            Turn.AGENT_PAUSED: (Floor.THINKING, ()),
             Turn.REPLY_OVER: (Floor.OPEN, (Act.RECONSIDER,)),
             Turn.KEY_PRESSED: (Floor.OPEN, (Act.CUT,)),
         },
@@ -195,6 +198,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         {
             Turn.CALLER_STOPPED: (Floor.AGENT, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.CALLER, (Act.CUT,)),
+            Turn.AGENT_PAUSED: (Floor.DOUBT, ()),
             Turn.REPLY_OVER: (Floor.CALLER, ()),
             Turn.KEY_PRESSED: (Floor.CALLER, (Act.CUT,)),
         },
@@ -226,12 +230,14 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.TURN_EMPTY,
             Turn.REPLY_OWED,
             Turn.AGENT_STARTED,
+            Turn.AGENT_PAUSED,
             Turn.REPLY_OVER,
             Turn.KEY_PRESSED,
             Turn.ALARM,
         ),
         Floor.OPEN: (
             Turn.OPENED,
+            Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
             Turn.TURN_EMPTY,
             Turn.AGENT_STARTED,
@@ -242,6 +248,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         # Nobody starts a reminder while the caller speaks.
         Floor.CALLER: (
             Turn.OPENED,
+            Turn.AGENT_PAUSED,
             Turn.CALLER_STARTED,
             Turn.SUSTAINED,
             Turn.REPLY_OWED,
@@ -252,6 +259,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         Floor.PAUSE: (
             Turn.OPENED,
+            Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
             Turn.REPLY_OWED,
             Turn.AGENT_STARTED,
@@ -261,11 +269,18 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         Floor.THINKING: (
             Turn.OPENED,
+            Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
             Turn.TURN_EMPTY,
             Turn.REPLY_OWED,
         ),
-        Floor.DOUBT: (Turn.OPENED, Turn.CALLER_STARTED, Turn.TURN_EMPTY, Turn.REPLY_OWED),
+        Floor.DOUBT: (
+            Turn.OPENED,
+            Turn.AGENT_PAUSED,
+            Turn.CALLER_STARTED,
+            Turn.TURN_EMPTY,
+            Turn.REPLY_OWED,
+        ),
         # Words said under the agent that did not interrupt it wait until it has finished.
         Floor.AGENT: (
             Turn.OPENED,
@@ -288,6 +303,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         # "Bye!" over our goodbye is no reason to cut it short; only sustained speech is.
         Floor.CLOSING: (
             Turn.OPENED,
+            Turn.AGENT_PAUSED,
             Turn.CALLER_STARTED,
             Turn.CALLER_STOPPED,
             Turn.TURN_ENDED,

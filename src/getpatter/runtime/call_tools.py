@@ -26,6 +26,7 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
     say: Callable[[str], None],
     emit: Callable[[str, dict[str, object]], None],
     returned: Callable[[str, str], None] = lambda _call_id, _text: None,
+    untold: Callable[[], None] = lambda: None,
     webhooks: Webhooks | None = None,
 ) -> ToolExecutor:
     """The tools of `agent` and the built-in ones, for one call. Nothing runs yet.
@@ -39,6 +40,7 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
         say: Speaks while a tool takes its time.
         emit: The event bus.
         returned: Told the answer to each call.
+        untold: Told that something was done for which nobody waits any more.
         webhooks: Asks tools on the web.
     """
 
@@ -63,6 +65,7 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
         say=say,
         emit=emit,
         returned=returned,
+        untold=untold,
         webhooks=webhooks,
         name=identity.call_id,
     )

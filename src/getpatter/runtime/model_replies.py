@@ -31,6 +31,10 @@ PHONE_PREAMBLE: Final = (
     "You are speaking with somebody on the telephone. Answer in one or two short spoken sentences, without "
     "lists, markdown or emoji. Ask one question at a time."
 )
+UNTOLD: Final = (
+    "A tool that you had started has finished in the meantime; its result stands above. If the caller does not "
+    "know it yet and still wants to, tell them in one sentence."
+)
 CLOSE_WITHIN: Final = 2.0
 TOOL_PREAMBLE: Final = "Before you use a tool, say in a few words what you are about to do."
 
@@ -88,10 +92,16 @@ class ModelReplies:
         self._replies = 0
 
     async def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
-        """The model's words as they come, and `Cue.SAY_NOW` where it turns to a tool."""
-        del text, turn_index
+        """The model's words as they come, and `Cue.SAY_NOW` where it turns to a tool.
+
+        Without text the caller has said nothing: a tool has finished whose reply was interrupted.
+        """
+        del turn_index
+        if not text and not self._tools.has_untold:
+            return
         self._replies += 1
-        reply = _Reply(self._replies, ml.ModelLoop(has_tools=bool(self._schemas)))
+        loop = ml.ModelLoop(has_tools=bool(self._schemas))
+        reply = _Reply(self._replies, loop, is_unasked=not text)
         hooks = self._context.hooks
         held: list[str] = []
         async with aclosing(self._pieces(reply)) as pieces:
@@ -233,9 +243,13 @@ class ModelReplies:
         told = exchanges.messages(lines, reply.number, most=self._most)
         shown = [str(each["tool_call_id"]) for each in told if each["role"] == "tool"]
         self._tools.told(shown)
-        return await self._context.hooks.messages(
-            [{"role": "system", "content": self._prompt}, *told]
-        )
+        messages: list[dict[str, object]] = [
+            {"role": "system", "content": self._prompt},
+            *told,
+        ]
+        if reply.is_unasked:
+            messages.append({"role": "system", "content": UNTOLD})
+        return await self._context.hooks.messages(messages)
 
     # -------------------------------------------------------------------------------------- the tools
 
@@ -259,6 +273,7 @@ class ModelReplies:
 class _Reply:
     number: int
     loop: ml.ModelLoop
+    is_unasked: bool = False
     following: list[ml.Command] = field(default_factory=list)
     failure: str | None = None
 

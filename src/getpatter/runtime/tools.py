@@ -133,6 +133,8 @@ class Surroundings:
     emit: Callable[[str, dict[str, object]], None] = lambda _event, _payload: None
     returned: Callable[[str, str], None] = lambda _call_id, _text: None
     """Told the answer to each tool call, also of those nobody waits for any more; once more if it changes."""
+    untold: Callable[[], None] = lambda: None
+    """Told that something was done for which nobody waits any more."""
     webhooks: Webhooks | None = None
     name: str = "call"
     """The id of the call; part of every idempotency key."""
@@ -202,6 +204,14 @@ class ToolExecutor:
         )
         run.was_told = True
         return run.answer.text
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether something was done to the world that no model has been told of."""
+        return any(
+            run.answer is not None and not run.was_told and run.tool.effect != "read"
+            for run in self._runs
+        )
 
     def told(self, call_ids: Sequence[str]) -> None:
         """A model is being shown the answers to these calls."""
@@ -337,6 +347,8 @@ class ToolExecutor:
         for call_id in run.call_ids:
             self._report_completed(call_id, run.tool.name, answer, lasted_ms)
             self._around.returned(call_id, answer.text)
+        if not run.waiting and run.tool.effect != "read":
+            self._around.untold()
 
     async def _work(self, run: Run, given: dict[str, object]) -> Answer:
         tool = run.tool
