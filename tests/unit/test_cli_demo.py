@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from getpatter import CallControl
-from getpatter.cli.demo_call import Act, Line, Outcome
+from getpatter.cli.demo import _Demo, _remarks
+from getpatter.cli.demo_call import Act, Line, Outcome, script_steps
 from getpatter.cli.demo_desk import GREETING, HOURS, WHICH_DAY, WHICH_HALF, AppointmentDesk
-from getpatter.cli.demo_turns import is_heard, likeness, sentences, turns_of
+from getpatter.cli.demo_turns import Turn, is_heard, likeness, sentences, turns_of
+from getpatter.cli.screen import Screen
 from getpatter.testing.callers import syllables
 from getpatter.testing.line import Tape
 
@@ -198,3 +201,37 @@ def test_who_is_not_answered_has_no_time() -> None:
     assert first.answered_ms is None
     assert first.understood == []
     assert second.answered_ms == pytest.approx(1000, abs=1)
+
+
+# ------------------------------------------------------------------------------------------ the telling
+
+
+def test_a_call_that_never_connects_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = _outcome(lines=[])
+    outcome.problems = ["CA1234: 31920 the upgrade was answered 503"]
+    outcome.failure = "on_call_end was not called"
+    show = _Demo(script_steps, 1.0, tmp_path, tmp_path / "call.wav", Screen(), is_scripted=True)
+    assert not show._never_connected(outcome)
+    told = capsys.readouterr()
+    assert "FAILED  CA1234: 31920 the upgrade was answered 503" in told.out
+    assert "FAILED  on_call_end was not called" in told.out
+    assert told.err == "getpatter: the call did not go as it should: the call was connected\n"
+
+
+def _turn(*, answered_ms: float | None, is_key: bool = False, understood: str = "yes") -> Turn:
+    act = Act("yes", is_key=is_key, is_interruption=False, began_ms=0, ended_ms=1)
+    return Turn(act, [understood] if understood else [], [], answered_ms)
+
+
+def test_remarks_fit_the_call() -> None:
+    assert _remarks([Turn(None)]) == []
+    (one,) = _remarks([_turn(answered_ms=501.4)])
+    assert one.startswith("Answers began 501 ms after")
+    (several,) = _remarks([_turn(answered_ms=700), _turn(answered_ms=501.4)])
+    assert several.startswith("Answers began 501 to 700 ms after")
+    _, key = _remarks([_turn(answered_ms=1600, is_key=True)])
+    assert "1500 ms" in key
+    (nothing,) = _remarks([_turn(answered_ms=None, understood="")])
+    assert "understood" in nothing
