@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 
-
 _Kind: TypeAlias = Literal["text", "tool_call", "usage", "done"]
 _KINDS: Final[dict[str, _Kind]] = {
     "text": "text",
