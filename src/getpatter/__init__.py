@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from getpatter.core.spoken import filter_emoji as filter_emoji
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
     from getpatter.core.spoken import filter_markdown as filter_markdown
+    from getpatter.engines.openai import OpenAIRealtime as OpenAIRealtime
+    from getpatter.engines.openai_realtime_2 import OpenAIRealtime2 as OpenAIRealtime2
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
     from getpatter.errors import AuthenticationError as AuthenticationError
     from getpatter.errors import CallEndedError as CallEndedError
@@ -176,6 +178,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "Ngrok": "tunnels",
     "OpenAICompatibleLLM": "llm.openai_compatible:LLM",
     "OpenAILLM": "llm.openai:LLM",
+    "OpenAIRealtime": "engines.openai",
+    "OpenAIRealtime2": "engines.openai_realtime_2",
     "OpenAITTS": "tts.openai",
     "OpenAITranscribeSTT": "stt.openai_transcribe",
     "PartialStreamError": "errors",

@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from getpatter import config
-from getpatter.agent import Agent, Makers
+from getpatter.agent import Agent, Engine, Makers
 
 
 def standard_makers() -> Makers:
     """The vendors that this release has."""
-    return Makers()
+    return Makers(engines={"openai_realtime": _openai_realtime})
+
+
+def _openai_realtime(agent: Agent) -> Engine:
+    del agent  # its voice and model are used by the call where the engine names none
+    from getpatter.engines.openai import OpenAIRealtime  # noqa: PLC0415 - loaded where it is used
+
+    return OpenAIRealtime()
 
 
 def standard_llm(agent: Agent) -> Agent:

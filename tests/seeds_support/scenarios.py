@@ -9,14 +9,19 @@ and what the program was told; then enter it in `SCENARIOS` and take the example
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Final
 
 from getpatter import Patter
 from getpatter.agent import Agent
 from getpatter.testing.callers import Polite, babble, offline_voice
+from getpatter.testing.fake_realtime import VOICES, Calls, FakeRealtime, Says
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.twilio import SimulatedCall
 from tests.seeds_support.extract import Example, seed_examples
@@ -160,7 +165,70 @@ def answers_below_a_path(example: Example, stage: Stage) -> None:
         stage.run_while(example, world)
 
 
+def runs_a_reception(example: Example, stage: Stage) -> None:
+    """The whole example: greeted by the engine, an appointment made by the tool, nobody given legal advice."""
+    key = stage.settings["OPENAI_API_KEY"]
+    appointment = {"name": "Ada", "date": "2026-03-02", "time": "09:00"}
+    with Outside(stage.settings) as outside:
+        os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+        service = FakeRealtime(
+            key=key,
+            heard=["An appointment on Monday, please.", "May I sue you?"],
+            says=[
+                Calls([("schedule_appointment", appointment)]),
+                Says("You are booked. Your code is ACME-123."),
+                Says("Of course you can sue us any time."),
+            ],
+            first_delay=0.05,
+            ms_per_letter=20,
+        )
+        outside.do(service.__aenter__())
+        os.environ["OPENAI_BASE_URL"] = f"{service.url}/v1"
+
+        async def world() -> None:
+            while not outside.twilio.numbers[0].voice_url:
+                await asyncio.sleep(0.02)
+            call = await outside.beside(_talk(outside, "an appointment", "may i sue you"))
+            assert len(call.tape().heard_spans()) >= 3, "a greeting, an answer and a refusal"
+            assert call.recordings
+
+        try:
+            with redirect_stdout(io.StringIO()) as printed:
+                stage.run_while(example, world)
+        finally:
+            outside.do(service.__aexit__())
+        (conversation, *_) = service.conversations
+        assert "friendly receptionist for Acme Corp" in conversation.instructions
+        assert conversation.session["audio"]["output"]["voice"] in VOICES
+        assert conversation.session["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+        tools = {tool["name"] for tool in conversation.session["tools"]}
+        assert tools >= {"schedule_appointment", "end_call", "transfer_call"}
+        (greeting, *_) = service.of("response.create")
+        assert "Thank you for calling Acme Corp!" in greeting["response"]["instructions"]
+        outputs = [e["item"] for e in service.of("conversation.item.create") if "output" in e["item"]]
+        assert ["ACME-123" in item["output"] for item in outputs] == [True]
+        assert not service.problems
+        assert not outside.twilio.problems
+    said = printed.getvalue()
+    assert "[CALL START] inbound call CA" in said
+    assert "[user]: An appointment on Monday, please." in said
+    assert "[assistant]: You are booked. Your code is ACME-123." in said
+    assert "I'm not able to provide legal guidance." in said
+    assert "sue us" not in said
+
+
+def passes_under_pytest(example: Example, stage: Stage) -> None:
+    """A file of tests: pytest finds some, and all pass, in a process of its own without other plugins."""
+    (stage.folder / "test_example.py").write_text(example.source, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    ended = subprocess.run(
+        command, cwd=stage.folder, capture_output=True, check=False, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
+    "complete": runs_a_reception,
     "initialize": constructs,
     "serve": serves,
     "outbound": places_a_call,
@@ -182,7 +250,6 @@ class Missing:
 
 
 NOT_YET: Final[dict[str, Missing]] = {
-    "complete": Missing("no scenario: needs the OpenAI Realtime engine", KeyError),
     "telnyx": Missing("there is no Telnyx carrier yet", ImportError),
     "telnyx-namespaced": Missing("there is no Telnyx carrier yet", ImportError),
 }
@@ -192,6 +259,7 @@ NOT_YET: Final[dict[str, Missing]] = {
 SCENARIOS_OF_DOCS: Final[dict[str, Scenario]] = {
     "mounted": answers_below_a_path,
     "pizza": orders_a_pizza,
+    "pytest": passes_under_pytest,
 }
 """Name that a page gives in `<!-- test: scenario NAME -->` -> what happens to the block below it."""
 

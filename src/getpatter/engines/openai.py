@@ -36,12 +36,10 @@ _NOISE_REDUCTIONS: Final = (None, "near_field", "far_field")
 _EFFORTS: Final = (None, "minimal", "low", "medium", "high", "xhigh")
 TRANSCRIPTION_MODEL: Final = "gpt-4o-mini-transcribe"
 BASE_URL: Final = "https://api.openai.com/v1"
-AT_ONCE_MS: Final = 300
-"""The engine's own voice detection interrupts about this soon: a higher threshold is kept here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Realtime:
+class OpenAIRealtime:
     """A speech-to-speech model of OpenAI.
 
     Raises:
@@ -141,7 +139,11 @@ class Realtime:
         )
 
 
-def _made_again(kind: type[Realtime], options: Mapping[str, object]) -> Realtime:
+Realtime = OpenAIRealtime
+"""Its name in this module."""
+
+
+def _made_again(kind: type[OpenAIRealtime], options: Mapping[str, object]) -> OpenAIRealtime:
     return kind(**options)  # type: ignore[arg-type]  # they come from an object of this kind
 
 

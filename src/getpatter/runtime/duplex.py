@@ -300,9 +300,8 @@ class Duplex:
         if not self._over.is_set():
             logger.info("engine.session_renewed after_s=%g", lifetime or 0)
         self._is_ready = False
-        socket, self._socket = self._socket, None
-        if socket is not None and not self._is_closed:
-            socket.abort()
+        if not self._is_closed:
+            self._abort()
         return self._error or PatterConnectionError("the engine hung up")
 
     def _closed(self, error: PatterError | None) -> None:

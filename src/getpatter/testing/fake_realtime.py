@@ -28,7 +28,7 @@ from getpatter.testing.fake_speech import Call, FakeService, HungUpError, Line, 
 from getpatter.testing.providers import buzz, is_audible
 from getpatter.types import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat
 
-__all__ = ["Calls", "FakeRealtime", "Says"]
+__all__ = ["VOICES", "Calls", "FakeRealtime", "Fails", "Says"]
 
 Json = dict[str, Any]
 
@@ -69,7 +69,7 @@ _SESSION_FIELDS: Final = frozenset(
         "parallel_tool_calls",
     }
 )
-_VOICES: Final = frozenset(
+VOICES: Final = frozenset(
     {"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"}
 )
 
@@ -110,6 +110,7 @@ class FakeRealtime(FakeService):
         key: str = "sk-fake-0123456789",
         first_delay: float = 0.3,
         speed: float = 4.0,
+        ms_per_letter: float = MS_PER_LETTER,
         transcript_delays: Sequence[float] = (0.25,),
         latency: float = 0.0,
         expires_after: float | None = None,
@@ -122,6 +123,7 @@ class FakeRealtime(FakeService):
             key: The only key that it takes.
             first_delay: Seconds to the first sound of a response.
             speed: How much faster than real time sound is made.
+            ms_per_letter: How fast it speaks.
             transcript_delays: Seconds from the end of each turn to its words; the last again and again. `inf`:
                 they never come.
             latency: Seconds that every event takes to the client.
@@ -132,6 +134,7 @@ class FakeRealtime(FakeService):
         self.says = list(says) or [Says("Certainly.")]
         self.first_delay = first_delay
         self.speed = speed
+        self.ms_per_letter = ms_per_letter
         self.transcript_delays = list(transcript_delays)
         self.latency = latency
         self.expires_after = expires_after
@@ -347,7 +350,7 @@ class Conversation:
             if name not in _SESSION_FIELDS:
                 raise ClientError("unknown_parameter", f"Unknown parameter: {name!r}.", name)
         voice = session.get("audio", {}).get("output", {}).get("voice")
-        if isinstance(voice, str) and voice not in _VOICES:
+        if isinstance(voice, str) and voice not in VOICES:
             raise ClientError("invalid_value", f"Invalid voice {voice!r}.", "session.audio.output.voice")
         old_voice = self.session["audio"]["output"]["voice"]
         if self._has_sounded and voice is not None and voice != old_voice:
@@ -642,10 +645,11 @@ class Conversation:
         sound = converter(MULAW_8K, made)
         words = deque(text.split(" "))
         told = 0
-        total_ms = max(_DELTA_MS, MS_PER_LETTER * len(text))
+        pace = self._service.ms_per_letter
+        total_ms = max(_DELTA_MS, pace * len(text))
         while response.sound_ms < total_ms:
             # The words run a little ahead of the sound.
-            while words and told * MS_PER_LETTER < response.sound_ms + 2 * _DELTA_MS:
+            while words and told * pace < response.sound_ms + 2 * _DELTA_MS:
                 word = words.popleft() if not told else " " + words.popleft()
                 told += len(word)
                 response.words += word
@@ -768,8 +772,9 @@ def _message(name: str, role: str, content: list[Json], status: str) -> Json:
 
 
 def _merge(old: Json, new: Mapping[str, Any]) -> None:
+    whole = {"turn_detection", "format"}
     for name, value in new.items():
-        if isinstance(value, Mapping) and isinstance(old.get(name), dict) and name != "turn_detection":
+        if isinstance(value, Mapping) and isinstance(old.get(name), dict) and name not in whole:
             _merge(old[name], value)
         else:
             old[name] = msgspec.json.decode(msgspec.json.encode(value))
