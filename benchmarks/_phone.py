@@ -147,10 +147,10 @@ async def _serve(setup: Setup) -> None:
         Serving(agent_of(setup), HOST), SimulatedTwilio(listens=False).carrier(), http=_NoApi()
     )
     server.open()
+    port = await server.listen(0, bind_host="127.0.0.1")
     if not setup.has_detector:
         assert server._house is not None  # noqa: SLF001
         server._house.detector = cast("SharedDetector", NoDetector())  # noqa: SLF001
-    port = await server.listen(0, bind_host="127.0.0.1")
     loop = asyncio.get_running_loop()
     print(port, flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):

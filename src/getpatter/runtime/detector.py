@@ -1,4 +1,4 @@
-"""The built-in voice detector, once for all calls: one batch of the network every 20 ms."""
+"""The built-in voice detector, once for all calls: one batch of the network every 10 ms, while frames wait for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from getpatter.vad.silero_batch import SileroBatch, Verdict
 logger = logging.getLogger(__name__)
 
 EVERY: Final = 0.01
+"""How long the first frame of a batch waits for others. With 50 calls a batch is 16 frames, with 150 it is 47."""
 
 Heard = Callable[[Verdict], None]
 """Takes what the network says about the next 32 ms of its call."""
@@ -33,9 +34,7 @@ class SharedDetector:
         """Begin to listen to a call's 8 kHz audio. Returns its slot."""
         slot = self._batch.add(encoding)
         self._listeners[slot] = heard
-        if self.deadline is None:
-            self.deadline = Instant(clock.now() + EVERY)
-            self._wheel.watch(self)
+        self._wheel.watch(self)
         return slot
 
     def warm_up(self) -> None:
@@ -45,6 +44,9 @@ class SharedDetector:
     def push(self, slot: int, data: bytes) -> None:
         """More audio of that call, any length."""
         self._batch.push(slot, data)
+        if self.deadline is None and self._batch.is_ready:
+            self.deadline = Instant(clock.now() + EVERY)
+            self._wheel.rearm(self)
 
     def remove(self, slot: int) -> None:
         """The call is over. Idempotent."""
@@ -56,9 +58,7 @@ class SharedDetector:
 
     def tick(self, now: Instant) -> None:
         """Hear everything that has come since."""
-        due = self.deadline if self.deadline is not None else now
-        # A loop that was held catches up with one large batch instead of many small ones.
-        self.deadline = Instant(max(due + EVERY, now))
+        self.deadline = None
         for verdict in self._batch.run():
             heard = self._listeners.get(verdict.slot)
             if heard is not None:

@@ -131,6 +131,11 @@ class SileroBatch:
             self._ready[slot] = line
             line.drop_oldest()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether any call has a complete frame for `run`."""
+        return bool(self._ready)
+
     def reset(self, slot: int) -> None:
         """Forget what a call said so far (but not how much of it was heard)."""
         line = self._lines.get(slot)
