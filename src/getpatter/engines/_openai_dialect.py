@@ -75,19 +75,19 @@ class Settings:
         transcription: dict[str, object] = {"model": self.transcription_model}
         if self.transcription_language:
             transcription["language"] = self.transcription_language
+        hearing: dict[str, object] = {
+            "format": wire,
+            "transcription": transcription,
+            "turn_detection": self.turn_detection,
+        }
+        if self.noise_reduction:
+            hearing["noise_reduction"] = {"type": self.noise_reduction}
         session: dict[str, object] = {
             "type": "realtime",
             "output_modalities": ["audio"],
             "instructions": self.briefing.instructions,
             "audio": {
-                "input": {
-                    "format": wire,
-                    "transcription": transcription,
-                    "noise_reduction": (
-                        {"type": self.noise_reduction} if self.noise_reduction else None
-                    ),
-                    "turn_detection": self.turn_detection,
-                },
+                "input": hearing,
                 "output": {"format": wire, "voice": self.voice},
             },
             "tools": [_tool(each) for each in self.briefing.tools],
