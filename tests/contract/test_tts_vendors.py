@@ -434,10 +434,13 @@ def test_a_wav_header_never_reaches_the_ear(data: bytes, cuts: list[int]) -> Non
 
 
 def test_every_voice_is_in_the_table() -> None:
-    known = {row[0] for row in ROWS}
+    known: set[type] = {row[0] for row in ROWS}
 
-    def all_below(kind: type) -> set[type]:
-        return {kind}.union(*(all_below(each) for each in kind.__subclasses__()))
+    def all_below(kind: type[object]) -> set[type[object]]:
+        found = {kind}
+        for below in kind.__subclasses__():
+            found |= all_below(below)
+        return found
 
     made = all_below(SocketTTS) | all_below(HttpTTS)
     assert made - {SocketTTS, HttpTTS} == known

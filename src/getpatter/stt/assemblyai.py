@@ -23,7 +23,7 @@ from getpatter.models import Transcript, Word
 from getpatter.net.refusals import clean_text
 from getpatter.net.service import decoded
 from getpatter.net.sockets import Message, SocketRequest
-from getpatter.stt._socket import Billed, Dialect, Ended, Heard, SocketSTT
+from getpatter.stt._socket import Dialect, Ended, Heard, SocketSTT
 from getpatter.types import AudioFormat, DefaultInt, DefaultStr, Encoding
 
 __all__ = ["STT", "AssemblyAISTT"]
@@ -136,7 +136,6 @@ class _Frame(msgspec.Struct):
     turn_order: int = 0
     words: list[_Word] = []
     language_code: str | None = None
-    audio_duration_seconds: float | None = None
     error_code: int | None = None
     error: str = ""
 
@@ -197,9 +196,7 @@ class AssemblyAIDialect(Dialect):
             case "Turn":
                 return self._turn(frame)
             case "Termination":
-                if frame.audio_duration_seconds is None:
-                    return (Ended(),)
-                return (Billed(frame.audio_duration_seconds), Ended())
+                return (Ended(),)
             case "Error" | "" if frame.error:
                 return (self._failure(frame),)
             case _:

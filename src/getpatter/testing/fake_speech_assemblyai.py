@@ -137,9 +137,9 @@ class _Session:
                 await self.end_turn()
             case {"type": "Terminate"}:
                 await self.end_turn()
-                seconds = self.format.ms(self.received) / 1000
+                seconds = round(self.format.ms(self.received) / 1000)
                 said = {"type": "Termination", "audio_duration_seconds": seconds}
-                await self.line.say({**said, "session_duration_seconds": round(seconds)})
+                await self.line.say({**said, "session_duration_seconds": seconds})
                 return True
             case {"type": "KeepAlive" | "UpdateConfiguration"}:
                 pass
