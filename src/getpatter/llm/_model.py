@@ -23,8 +23,10 @@ from getpatter.net.service import Service
 from getpatter.net.tasks import TaskNest
 
 FIRST_TOKEN_S: Final = 15.0
-_DRAIN_S: Final = 0.25
-"""How long the end of a body is waited for, once the answer is complete."""
+_TAIL_S: Final = 1.0
+"""How long the count of tokens and the end mark are waited for, once the answer is complete."""
+_DRAIN_S: Final = 0.1
+"""How long the end of the body is waited for after the end mark: tools run only after it."""
 _WARMUP_S: Final = 5.0
 
 
@@ -121,7 +123,7 @@ class Model(Service):
         if data is None and not reader.is_complete and not reader.is_over:
             raise self._explained(unreachable(self.provider_key, "the answer broke off"), reader)
         if reader.is_complete:
-            patience.renew(_DRAIN_S)
+            patience.renew(_TAIL_S)
         elif reader.tokens != tokens:
             patience.renew(self._timeout)
         return items
