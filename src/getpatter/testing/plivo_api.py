@@ -71,6 +71,8 @@ _LIMITS: Final = {
     "ring_timeout": (1, 600),
     "machine_detection_time": (2000, 10000),
 }
+_REPEATED_IDS: Final = frozenset({"call_uuid", "app_id"})
+"""The client library repeats the id of the path in the body."""
 _CHOICES: Final = {
     "legs": {"aleg", "bleg", "both"},
     "leg": {"aleg", "bleg", "both"},
@@ -221,6 +223,8 @@ class Api:
     def _check(self, operation: str, body: Body) -> None:
         parameters = OPERATIONS[operation]
         for name, value in body.items():
+            if name in _REPEATED_IDS:
+                continue
             if name not in parameters:
                 self._broken(f"{operation}: no parameter {name}")
             elif not _takes(name, value):
