@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -84,11 +85,16 @@ class Handset:
             play = self._leg.play
             upto = play.sample(now)
             if upto > self._heard_to:
-                self._ear.listen(pcm_of(play.between(self._heard_to, upto), play.format))
+                self._ear.listen(self._sound(play, upto))
                 self._heard_to = upto
         for wanted, waiter in list(self._waiting):
             if not waiter.done() and wanted(self):
                 waiter.set_result(None)
+
+    def _sound(self, play: PlayBuffer, upto: int) -> bytes:
+        if play.is_silent_from(self._heard_to):
+            return bytes(2 * (upto - self._heard_to))
+        return pcm_of(play.between(self._heard_to, upto), play.format)
 
     def over(self) -> None:
         """The call has ended."""
@@ -196,7 +202,12 @@ _spoken: Final[dict[str, bytes]] = {}
 
 async def babble(text: str) -> bytes:
     """Speech-like sound, a syllable for every three letters: a voice detector hears a person, nobody words."""
-    return syllables(max(1, round(len(text) / 3)), seed=len(text))
+    return _babbled(len(text))
+
+
+@cache
+def _babbled(letters: int) -> bytes:
+    return syllables(max(1, round(letters / 3)), seed=letters)
 
 
 def default_voice() -> Voice:

@@ -145,6 +145,10 @@ class PlayBuffer:
                 sound[(a - start) * self._width : (b - start) * self._width] = piece.data[inner]
         return bytes(sound)
 
+    def is_silent_from(self, start: int) -> bool:
+        """Whether nothing is queued for that sample or any after it."""
+        return start >= self._end
+
     def heard(self, now: Instant) -> bytes:
         """Everything that has been audible up to now, silence included."""
         return self.between(0, self.sample(now))

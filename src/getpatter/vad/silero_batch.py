@@ -189,7 +189,7 @@ def loudness(frames: Float32) -> Iterator[tuple[tuple[float, ...], float]]:
     powers = np.einsum("ijk,ijk->ij", parts, parts) / (FRAME // _PARTS)
     steps = frames[:, 1:] - frames[:, :-1]
     changes = np.einsum("ij,ij->i", steps, steps) / FRAME
-    brightness = changes / (powers.mean(axis=1) + _NOTHING)
+    brightness = changes / (np.einsum("ij->i", powers) / _PARTS + _NOTHING)
     return zip(map(tuple, powers.tolist()), brightness.tolist(), strict=True)
 
 
