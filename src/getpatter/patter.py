@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import threading
@@ -141,7 +142,8 @@ class Patter:
             ValueError: options conflict, are out of range, or a credential is missing.
             TypeError: an option is unknown or has the wrong type.
         """
-        return build_agent(system_prompt, standard_makers(), **options)
+        makers = dataclasses.replace(standard_makers(), judge_url=self._judge_url)
+        return build_agent(system_prompt, makers, **options)
 
     # ---------------------------------------------------------------------------------- serving
 
@@ -193,7 +195,7 @@ class Patter:
             on_call_start: Called when media is connected; a returned dict changes this call's settings.
             on_call_end: Called once per call that started.
             on_transcript: Called for each utterance of either side.
-            on_message: Writes the replies of a pipeline agent: a function.
+            on_message: Writes the replies of a pipeline agent: a function, or an `http(s)` or `ws(s)` URL.
             voicemail_message: Left on answering machines by outbound calls that bring none of their own.
             on_metrics: Called after each turn.
             dashboard: Serve the dashboard.
@@ -224,6 +226,8 @@ class Patter:
             self._renew()
         try:
             _check_serving(locals())
+            if isinstance(on_message, str):
+                self._judge_url(on_message, ("http", "https", "ws", "wss"))
             carrier = _needed(self._carrier)
             way_in = self._way_in(tunnel)
             agent = _answerable(agent, on_message)
@@ -242,6 +246,8 @@ class Patter:
                 on_transcript=on_transcript,
                 on_message=on_message if agent.mode == "pipeline" else None,
                 on_metrics=on_metrics,
+                webhook_secret=webhook_secret,
+                allow_private_urls=self._allow_private_urls,
                 require_signature=(
                     self._require_signature if require_signature is None else require_signature
                 ),
@@ -296,6 +302,11 @@ class Patter:
                 await server.closed()
             finally:
                 await server.stop()
+
+    def _judge_url(self, url: str, schemes: tuple[str, ...] = ("http", "https")) -> None:
+        from getpatter.net.addresses import judge_url  # noqa: PLC0415 - loads sockets
+
+        judge_url(url, schemes=schemes, allow_private=self._allow_private_urls)
 
     def _way_in(self, tunnel: object) -> Tunnel:
         """How the carrier reaches this machine."""

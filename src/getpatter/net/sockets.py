@@ -73,6 +73,8 @@ class SocketRequest:
     """Bytes of the longest message that is accepted, fragments together; a longer one closes with 1009."""
     ping_every: float | None = PING_EVERY_S
     """Seconds of silence after which we ask whether the peer is alive; as many later it is given up."""
+    address: str = ""
+    """Connect to this address instead of looking the name up; TLS and `Host` keep the name."""
     keep_alive: Message = ""
     """What to send while nobody uses the socket, for peers that hang up on idle ones (`WarmSockets`)."""
     keep_alive_every: float = 4.0
@@ -183,9 +185,10 @@ class WebSocket:
         await aiofastnet.create_connection(
             self._loop,
             lambda: protocol,
-            url.hostname,
+            request.address or url.hostname,
             url.port or (443 if is_secure else 80),
             ssl=await loaded_client_context() if is_secure else None,
+            server_hostname=url.hostname if is_secure else None,
         )
         try:
             await protocol.wait_until_handshake_complete()

@@ -19,6 +19,7 @@ from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
 from getpatter.runtime.identity import Identity, name_of_provider
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
+from getpatter.runtime.remote import RemoteMessages, RemoteReplies
 from getpatter.runtime.services import audio_stages, open_services
 from getpatter.runtime.system_tools import END_CALL
 from getpatter.runtime.tasks import TaskNest
@@ -53,6 +54,7 @@ class Desk:
         emit: Emit,
         expected: AudioFormat,
         webhooks: Webhooks | None = None,
+        messages: RemoteMessages | None = None,
         used: Callable[[ModelUsage], None] = lambda _: None,
     ) -> None:
         """Make the services of a call with `agent`; the recogniser begins to connect."""
@@ -70,6 +72,8 @@ class Desk:
         self._mouth: Mouth | None = None
         self._tools: ToolExecutor | None = None
         self._webhooks = webhooks
+        self._messages = messages
+        self._remote: RemoteReplies | None = None
         self._used = used
         self._services = open_services(agent)
         self._ears = Ears(
@@ -128,7 +132,7 @@ class Desk:
             self._source(agent, call),
             report=self._tell,
             spawn=self._nest.spawn,
-            limit=HANDLER_LIMIT if self._on_message is not None else None,
+            limit=HANDLER_LIMIT if self._services.llm is None else None,
         )
         return PipelineParts(self._ears, mouth, self._writer, self._nest.spawn)
 
@@ -148,6 +152,11 @@ class Desk:
     def _source(self, agent: Agent, call: Call) -> ReplySource:
         if self._on_message is not None:
             return _HandlerReplies(self._on_message, self._control, self._identity, call)
+        if self._messages is not None:
+            self._remote = self._messages.for_call(
+                lambda text: message_payload(text, self._identity, call)
+            )
+            return self._remote
         assert self._services.llm is not None, "serve() has checked that somebody can answer"
         warn_of_bare_function(agent.hooks)
         exchanges = Exchanges()
@@ -204,6 +213,8 @@ class Desk:
         if self._services.owns_stt:
             await self._ears.close()
         await self._services.close()
+        if self._remote is not None:
+            await self._remote.close()
         if self._tools is not None:
             await self._tools.close()
 
@@ -222,11 +233,16 @@ class _HandlerReplies:
     def reply(self, text: str, turn_index: int) -> AsyncIterator[str]:
         """What the handler says to `text`."""
         del turn_index
-        payload: dict[str, object] = {
-            "text": text,
-            "call_id": self._identity.call_id,
-            "caller": self._identity.caller,
-            "callee": self._identity.callee,
-            "history": self._call.session.history.to_dicts(),
-        }
+        payload = message_payload(text, self._identity, self._call)
         return reply_of(self._handler, payload, self._control)
+
+
+def message_payload(text: str, identity: Identity, call: Call) -> dict[str, object]:
+    """What `on_message` is asked."""
+    return {
+        "text": text,
+        "call_id": identity.call_id,
+        "caller": identity.caller,
+        "callee": identity.callee,
+        "history": call.session.history.to_dicts(),
+    }

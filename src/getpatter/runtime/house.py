@@ -13,6 +13,7 @@ from getpatter.pricing import Pricing
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.mouth import GreetingShelf
+from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.tools import Webhooks
 from getpatter.runtime.wheel import PacingWheel
@@ -56,6 +57,8 @@ class House:
     log: CallLogger | None = None
     webhooks: Webhooks | None = None
     """Asks tools on the web."""
+    remote: RemoteMessages | None = None
+    """An `on_message` that is somewhere on the web."""
     on_call_start: Callback | None = None
     on_call_end: Callback | None = None
     on_transcript: Callback | None = None

@@ -201,6 +201,7 @@ class Line:
             emit=self._emit,
             expected=self._carrier.wire().format,
             webhooks=self._house.webhooks,
+            messages=self._house.remote,
             used=self.account.usage.append,
         )
 

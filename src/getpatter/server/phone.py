@@ -16,6 +16,7 @@ from getpatter.carriers.base import Carrier
 from getpatter.dashboard.store import MetricsStore
 from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
+from getpatter.net.public import PublicHttp
 from getpatter.observability.call_log import CallLogger, remove_old_days
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
@@ -26,8 +27,10 @@ from getpatter.runtime.exchange import Exchange
 from getpatter.runtime.house import House, RunsExchanges
 from getpatter.runtime.identity import Orders
 from getpatter.runtime.outbound import Attempt, Placing
+from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
+from getpatter.runtime.webhook_tools import WebhookTools
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.server.app import PhoneApp, create_app
 from getpatter.server.gate import ServerSettings
@@ -63,8 +66,12 @@ class Serving:
     on_call_start: Callback | None = None
     on_call_end: Callback | None = None
     on_transcript: Callback | None = None
-    on_message: Callback | None = None
+    on_message: Callback | str | None = None
     on_metrics: Callback | None = None
+    webhook_secret: str = field(default="", repr=False)
+    """Signs requests to a remote `on_message`."""
+    allow_private_urls: bool = False
+    """Let tools and a remote `on_message` be on a private network."""
     require_signature: bool = True
     trusted_proxies: Sequence[str] = ()
     tunnel_header: str = ""
@@ -102,6 +109,7 @@ class PhoneServer:
         self._http = http
         self.webhook_error = ""
         self._house: House | None = None
+        self._outside: list[PublicHttp] = []
         self._app: PhoneApp | None = None
         self._http_server: HttpServer | None = None
         self._nest: TaskNest | None = None
@@ -133,7 +141,9 @@ class PhoneServer:
             on_call_end=serving.on_call_end,
             on_transcript=serving.on_transcript,
             on_metrics=serving.on_metrics,
-            on_message=serving.on_message,
+            on_message=serving.on_message if callable(serving.on_message) else None,
+            webhooks=WebhookTools(self._public("tool")),
+            remote=self._remote_messages(),
         )
         self.exchange = Exchange(
             house, orders=self._orders, max_concurrent_calls=serving.max_concurrent_calls
@@ -157,6 +167,22 @@ class PhoneServer:
         self._watchdog = LoopWatchdog()
         self._watchdog.start()
         return self._app
+
+    def _public(self, what: str) -> PublicHttp:
+        client = PublicHttp(what, allow_private=self.serving.allow_private_urls)
+        self._outside.append(client)
+        return client
+
+    def _remote_messages(self) -> RemoteMessages | None:
+        serving = self.serving
+        if not isinstance(serving.on_message, str):
+            return None
+        return RemoteMessages(
+            serving.on_message,
+            self._public("on_message"),
+            secret=serving.webhook_secret,
+            allow_private=serving.allow_private_urls,
+        )
 
     def _orders(self) -> Orders:
         serving = self.serving
@@ -300,6 +326,8 @@ class PhoneServer:
         await asyncio.to_thread(self.log.close)
         if self._house is not None:
             await self._house.http.aclose()
+        for client in self._outside:
+            await client.aclose()
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
