@@ -1,6 +1,7 @@
 """What codecs and resampling cost: microseconds of CPU for 20 ms of one direction of one call.
 
     python -m benchmarks.audio            all conversions, about ten seconds
+    python -m benchmarks.audio --quick
 
 Each line is the median of 40 runs and the span from the tenth to the ninetieth per cent; a run converts
 200 frames. `ms per s` is CPU per second of audio, which must stay below 2 (spec CV-2).
@@ -15,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks._figures import options
 from getpatter.audio.convert import converter
 from getpatter.audio.dtmf import DtmfDetector
 from getpatter.audio.mix import mix_pcm
@@ -52,10 +54,10 @@ ROADS = [
 ]
 
 
-def cpu_us(step: Callable[[], object]) -> list[float]:
+def cpu_us(step: Callable[[], object], runs: int) -> list[float]:
     """CPU time of one step, in each of the runs."""
     found: list[float] = []
-    for _ in range(RUNS + 2):
+    for _ in range(runs + 2):
         began = time.process_time_ns()
         for _ in range(FRAMES):
             step()
@@ -80,20 +82,22 @@ def frame(format_: AudioFormat) -> bytes:
 
 
 def main() -> None:
+    runs = 8 if options(__doc__ or "").quick else RUNS
     print(f"{'20 ms of':32} {'us':>7}   {'p10 - p90':>15}   {'ms per s':>6}")
     for src, dst in ROADS:
         one, data = converter(src, dst), frame(src)
-        report(f"{shown(src)} to {shown(dst)}", cpu_us(partial(one.convert, data)))
+        report(f"{shown(src)} to {shown(dst)}", cpu_us(partial(one.convert, data), runs))
     long = StatefulResampler(24000, 8000)
     second = frame(PCM16_24K) * 50
     report(
-        "pcm16 24k to 8k, 1 s at a time", [us / 50 for us in cpu_us(lambda: long.process(second))]
+        "pcm16 24k to 8k, 1 s at a time",
+        [us / 50 for us in cpu_us(lambda: long.process(second), runs)],
     )
     voice = frame(PCM16_16K)
-    report("mix at 16k", cpu_us(lambda: mix_pcm(voice, voice, 0.3)))
+    report("mix at 16k", cpu_us(lambda: mix_pcm(voice, voice, 0.3), runs))
     keys = DtmfDetector()
     phone = frame(PCM16_8K)
-    report("listening for keys at 8k", cpu_us(lambda: keys.push(phone)))
+    report("listening for keys at 8k", cpu_us(lambda: keys.push(phone), runs))
 
 
 if __name__ == "__main__":

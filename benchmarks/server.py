@@ -2,6 +2,7 @@
 
     python -m benchmarks.server              50 calls at 50 messages a second, about forty seconds
     python -m benchmarks.server 200 8        200 calls, 8 seconds a run
+    python -m benchmarks.server --quick
 
 A server in a process of its own echoes the frames of admitted calls untouched; this process plays the carrier
 (picows client, messages of the calls spread evenly over each 20 ms). Both transports take turns, so that
@@ -228,11 +229,13 @@ def main() -> None:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(sys.argv[2], int(sys.argv[3])))
         return
-    n_calls = int(sys.argv[1]) if sys.argv[1:] else CALLS
-    seconds = float(sys.argv[2]) if sys.argv[2:] else SECONDS
+    is_quick = "--quick" in sys.argv
+    numbers = [each for each in sys.argv[1:] if each != "--quick"]
+    n_calls = int(numbers[0]) if numbers else CALLS
+    seconds = float(numbers[1]) if numbers[1:] else 2.0 if is_quick else SECONDS
     best: dict[str, float] = {}
     began = time.monotonic()
-    for _ in range(RUNS):
+    for _ in range(1 if is_quick else RUNS):
         for transport in ("fast", "plain"):
             us = measure(transport, n_calls, seconds)
             best[transport] = min(us, best.get(transport, us))

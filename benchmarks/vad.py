@@ -1,6 +1,7 @@
 """What the voice detector costs: microseconds of CPU for 32 ms of one call, alone and in company.
 
     python -m benchmarks.vad              about twenty seconds
+    python -m benchmarks.vad --quick
 
 Each line is the median of 30 runs and the span from the tenth to the ninetieth per cent. `of a core` is
 the share that one call takes all the time. The last table shows why the matrix library is held to one
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks._figures import options
 from getpatter.audio.g711 import pcm16_to_mulaw
 from getpatter.types import Encoding
 from getpatter.vad.blas import blas_threads
@@ -29,11 +31,11 @@ def sound(samples: int) -> bytes:
     return np.random.default_rng(1).normal(0, 1500, samples).astype("<i2").tobytes()
 
 
-def timed(step: Callable[[], object], frames_a_step: int) -> list[tuple[float, float]]:
+def timed(step: Callable[[], object], frames_a_step: int, runs: int) -> list[tuple[float, float]]:
     """Microseconds of CPU and of waiting, a frame, in each of the runs."""
     steps = max(1, FRAMES_IN_A_RUN // frames_a_step)
     found: list[tuple[float, float]] = []
-    for _ in range(RUNS + 2):
+    for _ in range(runs + 2):
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
         for _ in range(steps):
             step()
@@ -79,17 +81,18 @@ def unlimited(calls: int) -> Callable[[], object]:
 
 
 def main() -> None:
+    runs = 4 if options(__doc__ or "").quick else RUNS
     head = f"{'us':>7}   {'p10 - p90':>15}   {'waiting':>8}   {'of a core':>8}"
     print(f"{'one frame of 32 ms':34} {head}")
     call, data = OneCall(), sound(FRAME)
-    report("one call by itself", timed(lambda: call.hear(data), 1))
+    report("one call by itself", timed(lambda: call.hear(data), 1, runs))
     for calls in (1, 4, 16, 64, 128, 256):
-        report(f"{calls} calls at once, bytes in", timed(whole_batch(calls), calls))
+        report(f"{calls} calls at once, bytes in", timed(whole_batch(calls), calls, runs))
     print(f"\n{'the network alone, matrix library':34} {head}")
     for calls in (4, 16, 64):
-        report(f"{calls} calls, one thread", timed(network(calls), calls))
+        report(f"{calls} calls, one thread", timed(network(calls), calls, runs))
     for calls in (4, 16, 64):
-        report(f"{calls} calls, {blas_threads()} threads", timed(unlimited(calls), calls))
+        report(f"{calls} calls, {blas_threads()} threads", timed(unlimited(calls), calls, runs))
 
 
 if __name__ == "__main__":
