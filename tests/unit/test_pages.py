@@ -1,4 +1,4 @@
-"""The reference pages list what there is: errors and extras."""
+"""The pages list what there is: errors, extras, environment variables, and the way of a sound through the code."""
 
 from __future__ import annotations
 
@@ -43,6 +43,45 @@ def test_every_extra_is_listed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     listed = [name for row in _rows(REFERENCE / "extras.md") for name in _quoted(row[0])]
     assert sorted(listed) == sorted(project["optional-dependencies"])
+
+
+VARIABLE: Final = re.compile(
+    r"""["']((?:PATTER_\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_KEY|BASE_URL|ACCOUNT_SID|AUTH_TOKEN|AUTH_ID|"""
+    r"""CONNECTION_ID|PUBLIC_KEY|AGENT_ID|ENDPOINT|USE_VERTEXAI|CLOUD_PROJECT|CLOUD_LOCATION)))["']"""
+)
+ASKED: Final = re.compile(r"""\b(?:setting|is_on|environ\.get)\(\s*["'](\w+)["']""")
+SPELLED_IN_PARTS: Final = {"TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+"""Read by a name that is put together."""
+
+
+def test_every_environment_variable_is_listed() -> None:
+    page = (REFERENCE / "settings.md").read_text(encoding="utf-8")
+    listed = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for name in _quoted(line.split("|")[1])
+    }
+    package = ROOT / "src" / "getpatter"
+    read = {
+        name
+        for path in package.rglob("*.py")
+        if "testing" not in path.relative_to(package).parts
+        for pattern in (VARIABLE, ASKED)
+        for name in pattern.findall(path.read_text(encoding="utf-8"))
+    }
+    assert listed == read | SPELLED_IN_PARTS
+
+
+def test_the_way_of_a_sound_is_the_way_of_the_code() -> None:
+    page = (ROOT / "docs" / "explanation" / "way-of-a-sound.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w/]+\.py)` `(?:(\w+)\.)?(\w+)`", page)
+    assert len(places) > 20
+    for file, owner, function in places:
+        code = (ROOT / "src" / "getpatter" / file).read_text(encoding="utf-8")
+        assert not owner or re.search(rf"^class {owner}\b", code, re.MULTILINE), f"{file} {owner}"
+        found = re.search(rf"^\s*(?:async )?def {function}\(|self\.{function}:", code, re.MULTILINE)
+        assert found, f"{file} {owner}.{function}"
 
 
 def test_every_base_dependency_has_a_decision() -> None:
