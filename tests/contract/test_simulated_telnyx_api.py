@@ -1,0 +1,99 @@
+"""The simulated REST API takes what the real one takes: by Telnyx's client library and by its types as a schema."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import typing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from getpatter.testing.telnyx_api import OPERATIONS
+
+SPECIFICATION: Final = os.environ.get("GETPATTER_TELNYX_SPEC", "")
+"""Path of a JSON Schema of the commands, made from the types of Telnyx's client library."""
+
+ACTION: Final = "POST /calls/{id}/actions/"
+COMMANDS: Final = {
+    "POST /calls": ("call_dial_params", "CallDialParams", "dial"),
+    ACTION + "answer": ("calls.action_answer_params", "ActionAnswerParams", "action_answer"),
+    ACTION + "reject": ("calls.action_reject_params", "ActionRejectParams", "action_reject"),
+    ACTION + "hangup": ("calls.action_hangup_params", "ActionHangupParams", "action_hangup"),
+    ACTION + "streaming_start": (
+        "calls.action_start_streaming_params",
+        "ActionStartStreamingParams",
+        "action_start_streaming",
+    ),
+    ACTION + "record_start": (
+        "calls.action_start_recording_params",
+        "ActionStartRecordingParams",
+        "action_start_recording",
+    ),
+    ACTION + "speak": ("calls.action_speak_params", "ActionSpeakParams", "action_speak"),
+    ACTION + "transfer": (
+        "calls.action_transfer_params",
+        "ActionTransferParams",
+        "action_transfer",
+    ),
+    ACTION + "send_dtmf": (
+        "calls.action_send_dtmf_params",
+        "ActionSendDtmfParams",
+        "action_send_dtmf",
+    ),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("operation", sorted(COMMANDS))
+def test_parameters_are_those_of_the_client_library(operation: str) -> None:
+    module, name, _ = COMMANDS[operation]
+    params = getattr(importlib.import_module(f"telnyx.types.{module}"), name)
+    fields = {each.rstrip("_") for each in params.__annotations__}
+    assert fields == set(OPERATIONS[operation])
+    # The annotations are texts, so the class itself does not know which of its keys are required.
+    required = {
+        each.rstrip("_")
+        for each, kind in params.__annotations__.items()
+        if "Required[" in str(kind)
+    }
+    assert required == {
+        each for each, parameter in OPERATIONS[operation].items() if parameter.is_required
+    }
+
+
+def test_the_application_takes_what_the_client_library_sends() -> None:
+    module = importlib.import_module("telnyx.types.call_control_application_update_params")
+    known = set(typing.get_type_hints(module.CallControlApplicationUpdateParams))
+    assert set(OPERATIONS["PATCH /call_control_applications/{id}"]) <= known
+
+
+@pytest.fixture(scope="module")
+def specification() -> dict[str, Any]:
+    if not SPECIFICATION:
+        pytest.skip("set GETPATTER_TELNYX_SPEC to compare with the schema")
+    found: dict[str, Any] = json.loads(Path(SPECIFICATION).read_text())
+    return found
+
+
+@pytest.mark.parametrize("operation", sorted(COMMANDS))
+def test_parameters_are_those_of_the_schema(operation: str, specification: dict[str, Any]) -> None:
+    schema = specification["commands"][COMMANDS[operation][2]]
+    ours = OPERATIONS[operation]
+    assert set(ours) == set(schema["properties"])
+    assert {name for name, each in ours.items() if each.is_required} == set(
+        schema.get("required", ())
+    )
+    for name, theirs in schema["properties"].items():
+        values = theirs.get("enum") or ([theirs["const"]] if "const" in theirs else [])
+        if ours[name].kind == "enum":
+            assert set(ours[name].choices) == {str(each) for each in values}, name
+        else:
+            kinds = {
+                "string": {"text", "base64", "url", "wss"},
+                "integer": {"int"},
+                "boolean": {"bool"},
+            }
+            assert ours[name].kind in kinds.get(theirs.get("type", ""), {"any"}) | {"any"}, name
