@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from getpatter.core.spoken import filter_emoji as filter_emoji
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
     from getpatter.core.spoken import filter_markdown as filter_markdown
+    from getpatter.engines.elevenlabs import ElevenLabsConvAI as ElevenLabsConvAI
     from getpatter.engines.openai import OpenAIRealtime as OpenAIRealtime
     from getpatter.engines.openai_realtime_2 import OpenAIRealtime2 as OpenAIRealtime2
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
@@ -60,8 +61,11 @@ if TYPE_CHECKING:
     from getpatter.llm import custom as _llm_custom
     from getpatter.llm import google as _llm_google
     from getpatter.llm import groq as _llm_groq
+    from getpatter.llm import hermes as _llm_hermes
     from getpatter.llm import openai as _llm_openai
     from getpatter.llm import openai_compatible as _llm_openai_compatible
+    from getpatter.llm import openclaw as _llm_openclaw
+    from getpatter.llm._sessions import hash_caller as hash_caller
     from getpatter.llm.base import LLMChunk as LLMChunk
     from getpatter.llm.base import LLMProvider as LLMProvider
     from getpatter.llm.fallback import FallbackLLMProvider as FallbackLLMProvider
@@ -122,8 +126,10 @@ if TYPE_CHECKING:
     CustomLLM = _llm_custom.LLM
     GoogleLLM = _llm_google.LLM
     GroqLLM = _llm_groq.LLM
+    HermesLLM = _llm_hermes.LLM
     OpenAICompatibleLLM = _llm_openai_compatible.LLM
     OpenAILLM = _llm_openai.LLM
+    OpenClawLLM = _llm_openclaw.LLM
     Plivo = _carriers_plivo.Carrier
     Telnyx = _carriers_telnyx.Carrier
     Twilio = _carriers_twilio.Carrier
@@ -155,6 +161,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "DeepgramFluxSTT": "stt.deepgram_flux",
     "DeepgramSTT": "stt.deepgram",
     "DeepgramTTS": "tts.deepgram",
+    "ElevenLabsConvAI": "engines.elevenlabs",
     "ElevenLabsRestTTS": "tts.elevenlabs",
     "ElevenLabsTTS": "tts.elevenlabs",
     "ElevenLabsTTSError": "tts.elevenlabs",
@@ -165,6 +172,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "GoogleLLM": "llm.google:LLM",
     "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",
+    "HermesLLM": "llm.hermes:LLM",
     "HookContext": "models",
     "IncomingMessage": "models",
     "InworldTTS": "tts.inworld",
@@ -182,6 +190,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "OpenAIRealtime2": "engines.openai_realtime_2",
     "OpenAITTS": "tts.openai",
     "OpenAITranscribeSTT": "stt.openai_transcribe",
+    "OpenClawLLM": "llm.openclaw:LLM",
     "PartialStreamError": "errors",
     "Patter": "patter",
     "PatterConfigError": "errors",
@@ -224,6 +233,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "filter_for_tts": "core.spoken",
     "filter_markdown": "core.spoken",
     "guardrail": "tools",
+    "hash_caller": "llm._sessions",
     "mix_pcm": "audio",
     "mulaw_to_pcm16": "audio",
     "pcm16_to_mulaw": "audio",

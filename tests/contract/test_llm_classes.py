@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 import getpatter
+from getpatter.llm._model import Who
 
 KEY: Final = "made-up-key-0123456789"
 SAMPLING: Final = {
@@ -175,11 +176,11 @@ def test_custom_is_compatible(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert KEY not in repr(llm)
     assert "secret" not in repr(llm)
-    sent = llm._request([{"role": "user", "content": "Hi"}], None, "c1").headers
+    sent = llm._request([{"role": "user", "content": "Hi"}], None, Who("c1")).headers
     assert sent["authorization"] == f"Bearer {KEY}"
     assert sent["x-team"] == "secret-0123456789"
     plain = make(base_url="http://localhost:8000/v1", model="llama")
     assert (
         "authorization"
-        not in plain._request([{"role": "user", "content": "Hi"}], None, "c1").headers
+        not in plain._request([{"role": "user", "content": "Hi"}], None, Who("c1")).headers
     )

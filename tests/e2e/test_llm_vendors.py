@@ -14,6 +14,7 @@ from getpatter import (
     OpenAICompatibleLLM,
     PatterConnectionError,
     RateLimitError,
+    hash_caller,
 )
 from getpatter.llm.base import LLMChunk
 from getpatter.llm.google import _MOST_SIGNATURES, Signatures
@@ -198,3 +199,19 @@ async def test_one_object_serves_one_loop_after_the_other() -> None:
             return asyncio.run(ask())
 
         assert await asyncio.to_thread(elsewhere) == "You said: Hello"
+
+
+async def test_a_server_that_remembers_is_told_whose_call_it_is() -> None:
+    async with FakeServer() as service:
+        llm = OpenAICompatibleLLM(
+            base_url=service.base_url,
+            model="m",
+            session_user_prefix="call-",
+            session_key_header="x-memory",
+            session_key_from="caller",
+        )
+        answer = llm.stream(ASKED, call_id="CA1", caller="+15550001234")
+        assert [chunk.type async for chunk in answer][-1] == "done"
+        assert service.bodies[0]["user"] == "call-CA1"
+        assert service.calls[0].headers["x-memory"] == hash_caller("+15550001234")
+        await llm.close()

@@ -19,7 +19,7 @@ from getpatter import (
     OpenAICompatibleLLM,
     OpenAILLM,
 )
-from getpatter.llm._model import Model
+from getpatter.llm._model import Model, Who
 from getpatter.llm._talk import CUT_OFF, OPENING, SILENCE, settled, text_of, tool_forms
 from getpatter.llm.openai import is_text_model
 
@@ -58,7 +58,7 @@ TALK: Final[list[dict[str, Any]]] = [
 
 
 def body_of(llm: Model, messages: Any = TALK, tools: Any = TOOLS) -> Any:
-    return msgspec.json.decode(llm._request(messages, tools, "call-1").body)
+    return msgspec.json.decode(llm._request(messages, tools, Who("call-1")).body)
 
 
 # -------------------------------------------------------------------------------- the conversation
@@ -161,26 +161,28 @@ def test_wishes_about_tools_are_left_out_where_there_are_none() -> None:
 
 def test_servers_of_ones_own_get_the_old_name_of_the_limit() -> None:
     llm = OpenAICompatibleLLM(base_url="http://localhost:1/v1/", model="m", max_tokens=5)
-    request = llm._request([USER], None, "")
+    request = llm._request([USER], None, Who())
     assert request.url == "http://localhost:1/v1/chat/completions"
     assert body_of(llm)["max_tokens"] == 5
 
 
 def test_groq_request() -> None:
-    request = GroqLLM(KEY)._request(TALK, TOOLS, "")
+    request = GroqLLM(KEY)._request(TALK, TOOLS, Who())
     assert request.url == "https://api.groq.com/openai/v1/chat/completions"
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(request)
 
 
 def test_cerebras_packs_its_requests() -> None:
-    request = CerebrasLLM(KEY)._request([*TALK, {"role": "user", "content": "x" * 5000}], TOOLS, "")
+    request = CerebrasLLM(KEY)._request(
+        [*TALK, {"role": "user", "content": "x" * 5000}], TOOLS, Who()
+    )
     assert request.headers["content-type"] == "application/vnd.msgpack"
     assert request.headers["content-encoding"] == "gzip"
     assert len(request.body) < 1500
     body = msgspec.msgpack.decode(gzip.decompress(request.body))
     assert body["model"] == "gpt-oss-120b"
-    short = CerebrasLLM(KEY)._request([USER], None, "")
+    short = CerebrasLLM(KEY)._request([USER], None, Who())
     assert "content-encoding" not in short.headers
     plain = CerebrasLLM(KEY, gzip_compression=False, msgpack_encoding=False)
     assert body_of(plain)["messages"] == settled(TALK)
@@ -236,7 +238,7 @@ def test_chat_requests_are_valid_by_the_specification() -> None:
 
 
 def test_anthropic_request() -> None:
-    request = AnthropicLLM(KEY)._request(TALK, TOOLS, "")
+    request = AnthropicLLM(KEY)._request(TALK, TOOLS, Who())
     assert request.url == "https://api.anthropic.com/v1/messages"
     assert request.headers["x-api-key"] == KEY
     assert request.headers["anthropic-version"] == "2023-06-01"
@@ -299,7 +301,7 @@ def test_anthropic_takes_ids_of_other_vendors() -> None:
 
 @pytest.mark.parametrize("url", ["https://proxy.example.com", "https://proxy.example.com/v1/"])
 def test_anthropic_at_another_address(url: str) -> None:
-    request = AnthropicLLM(KEY, base_url=url)._request([USER], None, "")
+    request = AnthropicLLM(KEY, base_url=url)._request([USER], None, Who())
     assert request.url == "https://proxy.example.com/v1/messages"
 
 
@@ -308,7 +310,7 @@ def test_anthropic_at_another_address(url: str) -> None:
 
 def test_google_request() -> None:
     llm = GoogleLLM(KEY, temperature=0.1, max_output_tokens=64, stop="x", tool_choice="required")
-    request = llm._request(TALK, TOOLS, "")
+    request = llm._request(TALK, TOOLS, Who())
     assert request.url == (
         "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash"
         ":streamGenerateContent?alt=sse"
@@ -388,7 +390,7 @@ def test_google_in_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
     place = "projects/p/locations/europe-west1/publishers/google/models/gemini-2.5-flash"
     asked = f"{place}:streamGenerateContent?alt=sse"
     llm = GoogleLLM(KEY, vertexai=True, project="p", location="europe-west1")
-    assert llm._request([USER], None, "").url == (
+    assert llm._request([USER], None, Who()).url == (
         f"https://europe-west1-aiplatform.googleapis.com/v1/{asked}"
     )
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
@@ -396,7 +398,7 @@ def test_google_in_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
     assert (
         GoogleLLM(KEY)
-        ._request([USER], None, "")
+        ._request([USER], None, Who())
         .url.startswith("https://aiplatform.googleapis.com/v1/projects/p/locations/global/")
     )
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, TypedDict
 
 import msgspec
 
-from getpatter.llm._model import FIRST_TOKEN_S, Model, refuse_unknown
+from getpatter.llm._model import FIRST_TOKEN_S, Model, Who, refuse_unknown
 from getpatter.llm._sse import AnswerReader, Event, Item, Refused, decoded
 from getpatter.llm._talk import Message, settled, tool_forms
 from getpatter.llm.base import LLMChunk
@@ -250,28 +250,26 @@ class ChatModel(Model):
         named = {self.wire_names.get(name, name): value for name, value in sampling.items()}
         self._sampling = {name: value for name, value in named.items() if value is not None}
 
-    def _headers(self, call_id: str) -> dict[str, str]:
-        del call_id
+    def _headers(self, who: Who) -> dict[str, str]:
+        del who
         return {"authorization": f"Bearer {self._key}"} if self._key else {}
 
-    def _extra_body(self, call_id: str) -> dict[str, object]:
+    def _extra_body(self, who: Who) -> dict[str, object]:
         """Fields of the body beside conversation, tools and sampling."""
-        del call_id
+        del who
         return {}
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
-        body = chat_body(
-            self._model, messages, tools, {**self._sampling, **self._extra_body(call_id)}
-        )
+        body = chat_body(self._model, messages, tools, {**self._sampling, **self._extra_body(who)})
         return HttpRequest(
             "POST",
             f"{self._base_url}/chat/completions",
             {
                 "content-type": "application/json",
                 "accept": "text/event-stream",
-                **self._headers(call_id),
+                **self._headers(who),
             },
             msgspec.json.encode(body),
         )

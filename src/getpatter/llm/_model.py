@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -28,6 +29,14 @@ _TAIL_S: Final = 1.0
 _DRAIN_S: Final = 0.1
 """How long the end of the body is waited for after the end mark: tools run only after it."""
 _WARMUP_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whose call an answer is for."""
+
+    call_id: str = ""
+    caller: str = field(default="", repr=False)
 
 
 class Model(Service):
@@ -70,7 +79,7 @@ class Model(Service):
         """Where it is asked."""
         return self._base_url
 
-    async def stream(
+    def stream(
         self,
         messages: Sequence[Message],
         tools: Sequence[Message] | None = None,
@@ -88,9 +97,18 @@ class Model(Service):
             RateLimitError: it wants fewer requests.
             PatterConnectionError: another refusal, no connection, no word in time, an answer that broke off.
         """
+        return self._answer(messages, tools, cancel_event, Who(call_id or ""))
+
+    async def _answer(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        cancel_event: asyncio.Event | None,
+        who: Who,
+    ) -> AsyncGenerator[LLMChunk, None]:
         if cancel_event is not None and cancel_event.is_set():
             return
-        request = await self._prepared(messages, tools, call_id or "")
+        request = self._request(messages, tools, who)
         reader = self._reader()
         body = self._connections.http.stream(
             request, first_byte=self._timeout, total=max(STREAM_LIMIT_S, 2 * self._timeout)
@@ -143,18 +161,12 @@ class Model(Service):
     # --------------------------------------------------------------------- what a vendor decides
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
         raise NotImplementedError
 
     def _reader(self) -> AnswerReader:
         raise NotImplementedError
-
-    async def _prepared(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
-    ) -> HttpRequest:
-        """The request; a vendor whose credentials expire renews them here."""
-        return self._request(messages, tools, call_id)
 
     def _translated(self, error: PatterError) -> PatterError:
         """A refusal in the words of this vendor, as the error it really is."""

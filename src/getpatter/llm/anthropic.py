@@ -11,7 +11,7 @@ from typing import Final, TypedDict, Unpack, cast
 
 import msgspec
 
-from getpatter.llm._model import FIRST_TOKEN_S, Model, refuse_unknown
+from getpatter.llm._model import FIRST_TOKEN_S, Model, Who, refuse_unknown
 from getpatter.llm._sse import AnswerReader, Event, Item, Refused, decoded
 from getpatter.llm._talk import (
     Message,
@@ -339,9 +339,9 @@ class LLM(Model):
         return {name: value for name, value in asked.items() if value is not None}
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
-        del call_id
+        del who
         return HttpRequest(
             "POST",
             f"{self._base_url}/v1/messages",

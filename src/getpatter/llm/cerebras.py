@@ -18,7 +18,7 @@ import msgspec
 
 from getpatter.errors import PatterConnectionError, PatterError
 from getpatter.llm._chat import ChatModel, ChatOptions
-from getpatter.llm._model import FIRST_TOKEN_S
+from getpatter.llm._model import FIRST_TOKEN_S, Who
 from getpatter.llm._talk import Message
 from getpatter.llm.base import LLMChunk
 from getpatter.net.messages import HttpRequest
@@ -111,10 +111,10 @@ class LLM(ChatModel):
                 yield chunk
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
         # Repeated on 429 and 5xx, after the time that the answer asks for: nothing was generated yet.
-        request = replace(super()._request(messages, tools, call_id), is_repeatable=True)
+        request = replace(super()._request(messages, tools, who), is_repeatable=True)
         headers, body = dict(request.headers), request.body
         if self._packs:
             headers["content-type"] = "application/vnd.msgpack"
@@ -130,7 +130,7 @@ class LLM(ChatModel):
 
     async def _with_models(self, error: PatterConnectionError) -> PatterConnectionError:
         """The error, with the names of the models that there are."""
-        request = HttpRequest("GET", f"{self._base_url}/models", self._headers(""))
+        request = HttpRequest("GET", f"{self._base_url}/models", self._headers(Who()))
         try:
             answer = await self._connections.http.send(request, total_timeout=_CATALOGUE_S)
             names = [entry.id for entry in msgspec.json.decode(answer.body, type=_Catalogue).data]

@@ -15,7 +15,7 @@ import msgspec
 
 from getpatter.config import credential, is_on, setting
 from getpatter.errors import AuthenticationError, PatterError
-from getpatter.llm._model import FIRST_TOKEN_S, Model, refuse_unknown
+from getpatter.llm._model import FIRST_TOKEN_S, Model, Who, refuse_unknown
 from getpatter.llm._sse import AnswerReader, Event, Item, Refused, decoded
 from getpatter.llm._talk import (
     Message,
@@ -383,9 +383,9 @@ class LLM(Model):
         return {name: value for name, value in wanted.items() if value is not None}
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[Message] | None, call_id: str
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
-        del call_id
+        del who
         body: dict[str, object] = {"contents": contents_of(messages, self._signatures)}
         if system := system_text(messages):
             body["systemInstruction"] = {"parts": [{"text": system}]}
