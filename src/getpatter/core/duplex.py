@@ -37,6 +37,8 @@ from getpatter.types import AudioFormat, Instant
 
 BEGINS_WITHIN: Final = 4.0
 """Seconds until a response that is owed is asked for (again)."""
+ANSWERS_WITHIN: Final = 15.0
+"""The same for an engine that need not be asked: then it is taken to have nothing to say."""
 ATTEMPTS: Final = 2
 FALSE_ALARM_AFTER: Final = 1.5
 """Silence after which a voice that only our own detector heard was nobody."""
@@ -240,8 +242,8 @@ class DuplexSession:
 
     def _take(self, event: m.AnyInput, now: Instant) -> None:  # noqa: C901 - one case for each input
         match event:
-            case m.Voiced(probability=probability):
-                self._voiced(probability, now)
+            case m.Voiced():
+                self._voiced(event, now)
             case m.VoiceStarted(ago_ms=ago):
                 self._own_voice_began(Instant(now - ago / 1000), now)
             case m.VoiceStopped(ago_ms=ago):
@@ -372,16 +374,16 @@ class DuplexSession:
 
     # ---------------------------------------------------------------------------------- the caller
 
-    def _voiced(self, probability: float, now: Instant) -> None:
+    def _voiced(self, heard: m.Voiced, now: Instant) -> None:
         frame_ms = self.manners.frame_ms
-        match self._gate.feed(probability, frame_ms):
+        match self._gate.feed(heard.probability, frame_ms):
             case SpeechStarted(ago_ms=ago):
                 self._own_voice_began(Instant(now - ago / 1000), now)
             case SpeechStopped(ago_ms=ago):
                 self._own_voice_ended(Instant(now - ago / 1000), now)
             case None:
                 pass
-        if self._barge_in.voice(probability, frame_ms):
+        if self._barge_in.voice(heard.probability, frame_ms, heard.powers, heard.brightness):
             self._turn(Turn.SUSTAINED, now)
 
     def _own_voice_began(self, onset: Instant, now: Instant) -> None:
@@ -532,6 +534,8 @@ class DuplexSession:
         self._live.add(began.response)
         if asked is not None and is_answer and asked.ask.words:
             self._unjudged.add(began.response)
+        if not is_answer:
+            self._unanswered = False
         if self._wish is not None and not is_answer and not self._wish.words:
             # It answers: nobody needs to ask it to. Words that must be said wait for their turn.
             self._wish = None
@@ -625,6 +629,9 @@ class DuplexSession:
     def _ask_again(self, now: Instant) -> None:
         """A response that was owed did not come."""
         failed, self._asked = self._asked, None
+        if not self._engine.says_when_done and self._reply is not None:
+            self._reply.is_written = True
+            return
         self._attempts += 1
         self._engine_at = now
         if self._attempts < ATTEMPTS:
@@ -638,7 +645,11 @@ class DuplexSession:
 
     def _serve_engine(self, now: Instant) -> None:
         """Return results and ask for responses, while none is being made."""
-        if not self._is_ready or self._running is not None or self._asked is not None:
+        if not self._is_ready:
+            return
+        if not self._engine.says_when_done:
+            self._return_at_once(now)
+        if self._running is not None or self._asked is not None:
             return
         reply = self._reply
         errands = self._errands_of(reply) if reply is not None else []
@@ -661,6 +672,12 @@ class DuplexSession:
             return
         if reply is not None and not self._live and self._is_written(reply, errands):
             reply.is_written = True
+
+    def _return_at_once(self, now: Instant) -> None:
+        """To an engine that waits for results in the middle of a reply, and then goes on by itself."""
+        for each in [errand for errand in self._errands.values() if errand.output is not None]:
+            self._return(each)
+            self._engine_at = now
 
     def _return(self, errand: _Errand) -> None:
         errand.is_returned = True
@@ -692,8 +709,10 @@ class DuplexSession:
         reply, running = self._reply, self._running
         if self._engine.says_when_done or reply is None or running not in self._live:
             return None
+        if self._errands_of(reply):
+            return None
         if not reply.has_audio:
-            return Instant(self._engine_at + BEGINS_WITHIN)
+            return Instant(self._engine_at + ANSWERS_WITHIN)
         silent = self.playout.silent_at(now)
         return None if silent is None else max(silent, Instant(self._engine_at + SETTLES_AFTER))
 
@@ -713,7 +732,7 @@ class DuplexSession:
         if self._wish is not None or self._errands_of(reply) or reply.pieces:
             return None
         at = self._asked.at if self._asked is not None else self._engine_at
-        return Instant(at + BEGINS_WITHIN)
+        return Instant(at + (BEGINS_WITHIN if self._engine.says_when_done else ANSWERS_WITHIN))
 
     def _ready(self, now: Instant, *, is_again: bool) -> None:
         self._is_ready = True
