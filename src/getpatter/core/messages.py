@@ -138,6 +138,12 @@ class ResultCame(Input, frozen=True, tag=True):
     """A tool has answered whose reply was cut: the agent shall speak of it when nobody else does."""
 
 
+class KeysAsked(Input, frozen=True, tag=True):
+    """The program presses keys: their tones, in the carrier's format."""
+
+    audio: bytes
+
+
 class QuietAwaited(Input, frozen=True, tag=True):
     """Somebody waits until the words already on their way have been heard (10 s at most)."""
 
@@ -305,6 +311,7 @@ AnyInput = (
     | PieceDone
     | SayAsked
     | ResultCame
+    | KeysAsked
     | QuietAwaited
     | CloseAsked
     | MachineFound

@@ -43,6 +43,8 @@ class Audio:
     """Bytes to send now, in the carrier's format."""
 
     data: bytes
+    is_speech: bool = True
+    """False for key tones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Playout:
     spans: list[Span] = field(default_factory=list)
     _queue: deque[bytes] = field(default_factory=deque)
     _queued: int = 0
+    _keys: bytes = b""
+    _keys_end_ms: float = 0.0
     _sent_ms: float = 0.0
     _anchor_ms: float = 0.0
     _anchor_at: Instant = Instant(0.0)
@@ -105,6 +109,14 @@ class Playout:
             self._queue.append(data)
             self._queued += len(data)
             self.spans[-1].ends_ms = self._end_ms
+
+    def press(self, data: bytes) -> None:
+        """Send key tones before anything that waits here; speech pauses for them. No `clear` drops them."""
+        self._keys += data
+
+    def is_pressing(self, now: Instant) -> bool:
+        """Whether key tones still have to be heard."""
+        return bool(self._keys) or self.heard_ms(now) < self._keys_end_ms - _ROUNDING_MS
 
     def finish(self) -> None:
         """The piece begun last has all its audio."""
@@ -130,7 +142,12 @@ class Playout:
     def pull(self, now: Instant) -> list[Outgoing]:
         """What must leave now. Call again at `next_send`, or when audio was added."""
         out: list[Outgoing] = []
-        while self._queued:
+        while self._keys and self._sent_ms - self.heard_ms(now) < LEAD_MS:
+            self._start_clock(now)
+            out.append(Audio(self._take_keys(self.format.size(CHUNK_MS)), is_speech=False))
+            if not self._keys:
+                out.append(self._mark(now))
+        while self._queued and not self._keys:
             lead = self._sent_ms - self.heard_ms(now)
             if lead >= LEAD_MS or not self._is_worth_sending(lead):
                 break
@@ -163,6 +180,18 @@ class Playout:
         self._sent_ms += self.format.ms(len(first))
         return first
 
+    def _take_keys(self, size: int) -> bytes:
+        """The next tones; the speech that waits moves back by their length."""
+        data, self._keys = self._keys[:size], self._keys[size:]
+        at, lasts = self._sent_ms, self.format.ms(len(data))
+        for span in self.spans:
+            if span.ends_ms > at or not span.is_complete:
+                span.starts_ms += lasts if span.starts_ms >= at else 0.0
+                span.ends_ms += lasts
+        self._sent_ms += lasts
+        self._keys_end_ms = self._sent_ms
+        return data
+
     def _start_clock(self, now: Instant) -> None:
         # After a pause the ear stands still at the end of what was sent; it moves again from now on.
         if self.heard_ms(now) >= self._sent_ms:
@@ -190,10 +219,10 @@ class Playout:
 
     def next_send(self, now: Instant) -> Instant | None:
         """When `pull` has something to do again without new audio."""
-        if not self._queued:
+        if not self._queued and not self._keys:
             return None
         lead = self._sent_ms - self.heard_ms(now)
-        whole = self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
+        whole = bool(self._keys) or self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
         # Waking below the full lead by one chunk makes every wake-up worth a whole frame.
         goal = LEAD_MS - CHUNK_MS if whole else LOW_MS
         return Instant(now + max(0.0, lead - goal) / 1000)
@@ -226,11 +255,12 @@ class Playout:
     def is_silent(self, now: Instant) -> bool:
         """Whether all that was added has been heard."""
         heard = self.heard_ms(now)
-        return not self._queued and not self._marks and heard >= self._sent_ms - _ROUNDING_MS
+        waits = self._queued or self._keys
+        return not waits and not self._marks and heard >= self._sent_ms - _ROUNDING_MS
 
     def silent_at(self, now: Instant) -> Instant | None:
         """When `is_silent` may be true at the earliest if nothing else is added; `None` while more waits here."""
-        if self._queued:
+        if self._queued or self._keys:
             return None
         heard = self.heard_ms(now)
         if self._marks:
@@ -250,6 +280,11 @@ class Playout:
         self._sent_ms = self._marked_ms = self._anchor_ms = heard
         self._anchor_at = now
         return heard
+
+    def drop_unsent(self) -> None:
+        """Drop the speech that was not sent, and leave the carrier what it has: key tones are among it."""
+        self._queue.clear()
+        self._queued = 0
 
     def forget_before(self, position_ms: float) -> None:
         """Spans that ended before `position_ms` are no longer asked about."""

@@ -79,6 +79,7 @@ class Session:
         self._pieces = 0
         self._to_say: list[str] = []
         self._has_result = False
+        self._is_cut_held = False
         self._is_hung_up = False
         self._is_finished = False
         self._reported_since: Instant | None = None
@@ -153,6 +154,8 @@ class Session:
                 self._opened(first, now)
             case m.SayAsked(text=text):
                 self._say_asked(text, now)
+            case m.KeysAsked(audio=audio):
+                self.playout.press(audio)
             case m.ResultCame():
                 self._has_result = True
             case m.QuietAwaited(ticket=ticket):
@@ -185,6 +188,10 @@ class Session:
         if self.floor in LISTENING:
             self._listen(now)
         self._send(now)
+        if self._is_cut_held and not self.playout.is_pressing(now):
+            self._is_cut_held = False
+            if self._barge_in.is_reached:
+                self._turn(Turn.SUSTAINED, now)
         if self._reply is not None and self._is_lost_for_words(self._reply, now):
             self._turn(Turn.AGENT_PAUSED, now)
         if self._reply is not None or self.floor is Floor.CLOSING:
@@ -201,6 +208,10 @@ class Session:
             self._answer_quiet(now)
 
     def _turn(self, event: Turn, now: Instant) -> None:
+        if event is Turn.SUSTAINED and self.playout.is_pressing(now):
+            # A menu goes on talking while keys are pressed. They must arrive whole.
+            self._is_cut_held = True
+            return
         for act in self._table.handle(event, now):
             self._act(act, event, now)
 
@@ -440,7 +451,7 @@ class Session:
                 self._out.append(m.SendAudio(outgoing.data))
             else:
                 self._out.append(m.SendMark(outgoing.name))
-        has_audio = any(isinstance(outgoing, Audio) for outgoing in sends)
+        has_audio = any(isinstance(outgoing, Audio) and outgoing.is_speech for outgoing in sends)
         if has_audio and reply is not None and not reply.has_audio:
             reply.first_audio_at = now
             self._out.append(m.ReportSpeech("agent", started=True))
@@ -529,10 +540,14 @@ class Session:
         if reply is None:
             return
         heard = reply.heard(self.playout, now)
-        if reply.has_audio:
+        is_pressing = self.playout.is_pressing(now)
+        if reply.has_audio and not is_pressing:
             self._out.append(m.SendClear())
         self._out.append(m.CancelReply(reply.number))
-        self.playout.clear(now)
+        if is_pressing:
+            self.playout.drop_unsent()
+        else:
+            self.playout.clear(now)
         bargein_ms: float | None = None
         if event is Turn.SUSTAINED:
             self._endpointing.interrupted(now)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from getpatter.audio.convert import converter
+from getpatter.audio.dtmf import tones
 from getpatter.carriers.base import (
     CallCosted,
     Carrier,
@@ -57,7 +59,7 @@ from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.system_tools import destination_refused
 from getpatter.runtime.tasks import TaskNest
-from getpatter.types import Instant, masked
+from getpatter.types import AudioFormat, Encoding, Instant, masked
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -591,8 +593,14 @@ class Line:
         return identity.callee if identity.direction == "inbound" else identity.caller
 
     async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
-        """Play keys to the other side."""
-        raise NotImplementedError
+        """Play keys to the other side; returns when they were heard."""
+        if self.call is None or self.call.is_over:
+            return
+        stream = self.call.session.playout.format
+        pcm = tones(digits, stream.sample_rate, gap_ms=delay_ms)
+        to_carrier = converter(AudioFormat(Encoding.PCM16, stream.sample_rate), stream)
+        self.call.tell(m.KeysAsked(to_carrier.convert(pcm) + to_carrier.flush()))
+        await self._words_heard()
 
     async def _words_heard(self) -> None:
         if self.call is None or self.call.is_over:
