@@ -10,7 +10,12 @@ from getpatter.agent import Agent, Engine, Makers
 
 def standard_makers() -> Makers:
     """The vendors that this release has."""
-    return Makers(engines={"openai_realtime": _openai_realtime})
+    return Makers(
+        engines={
+            "openai_realtime": _openai_realtime,
+            "elevenlabs_convai": _elevenlabs_convai,
+        }
+    )
 
 
 def _openai_realtime(agent: Agent) -> Engine:
@@ -18,6 +23,13 @@ def _openai_realtime(agent: Agent) -> Engine:
     from getpatter.engines.openai import OpenAIRealtime  # noqa: PLC0415 - loaded where it is used
 
     return OpenAIRealtime()
+
+
+def _elevenlabs_convai(agent: Agent) -> Engine:
+    del agent
+    from getpatter.engines.elevenlabs import ElevenLabsConvAI  # noqa: PLC0415 - as above
+
+    return ElevenLabsConvAI()
 
 
 def standard_llm(agent: Agent) -> Agent:

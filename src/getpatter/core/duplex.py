@@ -235,7 +235,10 @@ class DuplexSession:
             self._owed_due(),
             self._idle_due(),
             min(self._quiet.values()) if self._quiet else None,
-            min((item.held.deadline for item in self._items.values() if item.held.deadline), default=None),
+            min(
+                (item.held.deadline for item in self._items.values() if item.held.deadline),
+                default=None,
+            ),
             None if self._limit_reached else Instant(self._began_at + self.manners.max_duration),
         ]
         return min((time for time in times if time is not None), default=None)
@@ -258,6 +261,8 @@ class DuplexSession:
             case m.SayAsked(text=text):
                 if text.strip() and not self._is_gone:
                     self._to_say.append(text)
+            case m.KeysAsked(audio=audio):
+                self.playout.press(audio)
             case m.QuietAwaited(ticket=ticket):
                 self._quiet[ticket] = Instant(now + self.manners.closing_bound)
             case m.CloseAsked(reason=reason):
@@ -314,7 +319,9 @@ class DuplexSession:
 
     def _settle(self, now: Instant) -> None:
         """Carry on until nothing changes: sound to send, replies heard, questions to the engine."""
-        if self._keys and (self._keys.endswith("#") or now >= self._key_at + self._patience.key_gap):
+        if self._keys and (
+            self._keys.endswith("#") or now >= self._key_at + self._patience.key_gap
+        ):
             self._keys_complete(now)
         self._let_through(now)
         self._send(now)
@@ -802,7 +809,7 @@ class DuplexSession:
                 self._out.append(m.SendAudio(outgoing.data))
             else:
                 self._out.append(m.SendMark(outgoing.name))
-        has_audio = any(isinstance(outgoing, Audio) for outgoing in sends)
+        has_audio = any(isinstance(outgoing, Audio) and outgoing.is_speech for outgoing in sends)
         if has_audio and reply is not None and not reply.has_audio:
             reply.first_audio_at = now
             self._out.append(m.ReportSpeech("agent", started=True))
@@ -912,14 +919,14 @@ class DuplexSession:
                     bargein_ms = max(0.0, (now - self._voice_began) * 1000)
                 self._out.append(m.ReportInterruption(heard, bargein_ms or 0.0))
         self._asked = None
-        if not self._engine.says_when_done:
-            self._running = None
         self._close_reply(reply, heard, now, was_cut=was_cut, bargein_ms=bargein_ms)
 
     def _stop_engine(self, now: Instant) -> None:
         """Stop the response that is being made, and have the engine forget what was not heard."""
         if self._running is not None and self._running in self._live:
             self._out.append(m.StopReply(self._running))
+        if not self._engine.says_when_done:
+            self._running = None
         spans = {span.piece: span for span in self.playout.spans}
         for item in self._items.values():
             heard = _heard_of(spans.get(item.piece.number), self.playout.heard_ms(now))
@@ -1081,4 +1088,3 @@ def _heard_of(span: Span | None, ear: float) -> float:
     if span is None:
         return 0.0
     return min(max(0.0, ear - span.starts_ms), span.ends_ms - span.starts_ms)
-

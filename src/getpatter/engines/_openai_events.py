@@ -106,6 +106,8 @@ def read(frame: str | bytes) -> Event:
     try:
         event = _decode(frame)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise WireError(f"{VENDOR} sent an event of no known form: {error}", vendor=VENDOR) from error
+        raise WireError(
+            f"{VENDOR} sent an event of no known form: {error}", vendor=VENDOR
+        ) from error
     present = _FORMER.get(event.type)
     return event if present is None else msgspec.structs.replace(event, type=present)

@@ -54,6 +54,8 @@ class Briefing:
     gate_on_transcript: bool | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     is_guarded: bool = False
+    is_resumed: bool = False
+    """The call goes on after a connection was lost: nobody is greeted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ class Dialect(Protocol):
 class SpeechEngine(Protocol):
     """What a program hands to `agent(engine=...)`: configuration, shared by all calls.
 
-    More that is used when it is there: `open_socket(request)`, instead of `WebSocket.connect`.
+    More that is used when it is there: `open_socket(request)` instead of `WebSocket.connect`, and
+    `run_exchange(exchange)` instead of HTTP.
     """
 
     @property

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from getpatter.audio.convert import Converter, converter
@@ -27,6 +28,7 @@ from getpatter.engines.base import (
     Usage,
 )
 from getpatter.errors import AuthenticationError, PatterConnectionError, PatterError
+from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest, WebSocket
 from getpatter.runtime import clock
 from getpatter.runtime.screening import Screening
@@ -94,7 +96,6 @@ class Duplex:
         """
         self._engine = engine
         self._briefing = briefing
-        self._http = http
         self._report = report
         self._lost = lost
         self._spawn = spawn
@@ -102,6 +103,10 @@ class Duplex:
         self._open_socket: Callable[[SocketRequest], Awaitable[WebSocket]] = getattr(
             engine, "open_socket", WebSocket.connect
         )
+        self._run_exchange: Callable[[Exchange[SocketRequest]], Awaitable[SocketRequest]] = getattr(
+            engine, "run_exchange", http.run
+        )
+        self._greets_itself = engine.manners(briefing).greets_itself
         self._dialect: Dialect = engine.dialect(briefing)
         self._socket: WebSocket | None = None
         self._stream = briefing.stream
@@ -118,6 +123,7 @@ class Duplex:
         self._is_closed = False
         self._is_gone = False
         self._error: Exception | None = None
+        self._attached = asyncio.Event()
         self._over = asyncio.Event()
         self._settled = asyncio.Event()
         """The connection that is being made has succeeded, or failed."""
@@ -136,6 +142,7 @@ class Duplex:
         self._session, self._tools, self._screening = session, tools, screening
         self._stream = briefing.stream
         self._is_attached = True
+        self._attached.set()
         was, self._briefing = self._briefing, briefing
         frames = None if self._socket is None else self._dialect.brief(briefing)
         if self._socket is None or frames is None:
@@ -232,6 +239,8 @@ class Duplex:
                 "engine.connection_lost attempt=%d error=%s", attempts, type(failure).__name__
             )
             await asyncio.sleep(0.1 * 3 ** (attempts - 1) if attempts > 1 else 0)
+            if self._was_ready:
+                self._briefing = replace(self._briefing, first_message="", is_resumed=True)
             self._dialect = self._engine.dialect(self._briefing)
 
     def _may_try_again(self, failure: Exception, attempts: int, lost_at: Instant) -> bool:
@@ -270,11 +279,15 @@ class Duplex:
         """A socket, for the briefing as it is once the socket is open."""
         while True:
             dialect = self._dialect
-            request = await self._http.run(dialect.address())
+            request = await self._run_exchange(dialect.address())
+            if self._greets_itself:
+                # It speaks as soon as it is connected.
+                await self._attached.wait()
+                dialect = self._dialect
             socket = await self._open_socket(request)
             if self._dialect is dialect:
                 return socket
-            fresh = await self._http.run(self._dialect.address())
+            fresh = await self._run_exchange(self._dialect.address())
             if fresh.key == request.key:
                 return socket
             socket.abort()

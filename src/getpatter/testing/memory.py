@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +21,7 @@ import msgspec
 from getpatter.core.duplex import EngineManners
 from getpatter.engines.base import Briefing, Dialect, SpeechEngine
 from getpatter.errors import PatterConnectionError, PatterError, WireError
+from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
 from getpatter.net.refusals import refusal
 from getpatter.net.sockets import OnClose, OnMessage, SocketRequest
 from getpatter.net.tasks import TaskNest
@@ -224,6 +225,18 @@ class _InMemory:
         socket.join(line)
         self._tasks.spawn(self._talk(call, line), "conversation")
         return socket
+
+    async def run_exchange(self, exchange: Exchange[Any]) -> Any:
+        """HTTP, answered by the service's `answer_http(request)`."""
+        answer: Callable[[HttpRequest], HttpResponse] | None
+        answer = getattr(self._service, "answer_http", None)
+        try:
+            request = next(exchange)
+            while True:
+                assert answer is not None, "this service has no HTTP in memory"
+                request = exchange.send(answer(request))
+        except StopIteration as stop:
+            return stop.value
 
     async def _talk(self, call: Call, line: MemoryLine) -> None:
         try:
