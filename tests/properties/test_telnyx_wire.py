@@ -144,26 +144,11 @@ KINDS = [
     "streaming.failed",
     "call.cost",
 ]
+CALL_FIELDS = ["from", "to", "direction", "client_state", "hangup_cause", "result", "channels"]
+RECORDING = ["recording_id", "recording_urls", "recording_started_at", "recording_ended_at"]
+OTHERS = ["failure_reason", "total_cost", "cost_parts", "custom_headers"]
 PAYLOAD = st.dictionaries(
-    st.sampled_from(
-        [
-            "from",
-            "to",
-            "direction",
-            "client_state",
-            "hangup_cause",
-            "result",
-            "failure_reason",
-            "recording_id",
-            "recording_urls",
-            "recording_started_at",
-            "recording_ended_at",
-            "total_cost",
-            "cost_parts",
-            "custom_headers",
-            "channels",
-        ]
-    ),
+    st.sampled_from(CALL_FIELDS + RECORDING + OTHERS),
     JSON | st.just("incoming") | st.just("2026-02-02T22:25:27Z") | st.just("nan"),
 )
 
