@@ -125,14 +125,16 @@ class FakeOpenAI(FakeLLM):
         size = self.fragment or len(arguments) or 1
         pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
         name = {"name": call.name, "arguments": "" if self.fragment else arguments}
-        first = {
+        first: dict[str, object] = {
             "index": index,
             "id": call.id or f"call_{number}_{index}",
             "type": "function",
             "function": name,
         }
         kind = {"type": "function"} if self.types_each_fragment else {}
-        rest = [{"index": index, **kind, "function": {"arguments": piece}} for piece in pieces]
+        rest: list[dict[str, object]] = [
+            {"index": index, **kind, "function": {"arguments": piece}} for piece in pieces
+        ]
         return [first, *(rest if self.fragment else [])]
 
     def _usage(self, answer: Says) -> dict[str, object]:
