@@ -191,6 +191,20 @@ def test_an_interruption_is_timed_until_the_agent_is_silent() -> None:
     assert not second.was_cut
 
 
+def test_a_stream_that_was_held_up_is_measured_all_the_same() -> None:
+    """The carrier catches up on frames that are due: the words then begin before the act was noted."""
+    outcome = _outcome(
+        Act("on tuesday", is_key=False, is_interruption=False, began_ms=1000, ended_ms=2000),
+        Act("stop", is_key=False, is_interruption=True, began_ms=4200, ended_ms=5200),
+        lines=[],
+    )
+    tape = _tape([(1000, 1900), (4050, 5000)], [(2500, 4430), (5600, 6500)])
+    _, first, second = turns_of(outcome, tape)
+    assert first.answered_ms == pytest.approx(600, abs=1)
+    assert second.stopped_ms == pytest.approx(380, abs=1)
+    assert second.answered_ms == pytest.approx(600, abs=1)
+
+
 def test_who_is_not_answered_has_no_time() -> None:
     outcome = _outcome(
         Act("hello", is_key=False, is_interruption=False, began_ms=1000, ended_ms=2000),

@@ -89,7 +89,10 @@ class _Ear:
 def _measure(turn: Turn, act: Act, ear: _Ear, until_ms: float | None) -> None:
     began, ended = act.began_ms, act.ended_ms
     if not act.is_key:
-        voiced = [span for span in ear.said if began - 1 <= ear.ms(span.start) <= max(ended, began)]
+        # By overlap: a stream that was held up for a moment is caught up on in sound from before `began`.
+        voiced = [
+            span for span in ear.said if ear.ms(span.end) > began and ear.ms(span.start) <= ended
+        ]
         if not voiced:
             return
         began, ended = ear.ms(voiced[0].start), ear.ms(voiced[-1].end)
