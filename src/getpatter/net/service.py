@@ -33,10 +33,13 @@ class Connections:
         self.users: WeakSet[Service] = WeakSet()
 
     async def left_by(self, user: Service) -> None:
-        """`user` is closed. The last one closes what no stream owns; a later use would open anew."""
+        """`user` is closed. The last one closes what no stream owns."""
         self.users.discard(user)
-        if self.users:
-            return
+        if not self.users:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what no stream owns. Idempotent; a later use opens anew."""
         sockets, self.sockets = self.sockets, WarmSockets()
         await sockets.aclose()
         await self.http.aclose()
@@ -60,6 +63,7 @@ class Service:
         self._options = dict(options)
         self._connections = Connections(self.provider_key)
         self._connections.users.add(self)
+        self._is_original = True
         self._renew()
 
     def _renew(self) -> None:
@@ -75,6 +79,7 @@ class Service:
         twin.__dict__.update(self.__dict__)
         twin._options = dict(self._options)
         twin._connections.users.add(twin)
+        twin._is_original = False
         twin._renew()
         return twin
 
@@ -87,8 +92,11 @@ class Service:
         return _made_again, (type(self), self._options)
 
     async def _release(self) -> None:
-        """Give back the shared connections."""
-        await self._connections.left_by(self)
+        """Give back the shared connections. The object that the program made closes them for its clones too."""
+        if self._is_original:
+            await self._connections.aclose()
+        else:
+            await self._connections.left_by(self)
 
     def _refused(self, status: int, text: str) -> PatterError:
         """The error for a refusal that came in a message of an open stream."""

@@ -19,7 +19,8 @@ class STTProvider(Protocol):
     More that is used when it is there: `clone()` (a fresh one for each call), `input_formats` (a tuple of
     `AudioFormat`, best first; without it PCM16 16 kHz is sent), `with_input(formats)` (a clone that takes the first
     of `formats` it can, or `None`; asked before `connect`), `feed(data)` (a `send_audio` that never
-    waits), `finalize()` (sync or async: the voice has stopped, deliver the final words now), `warmup()`.
+    waits), `finalize()` (sync or async: the voice has stopped, deliver the final words now), `warmup()`;
+    `provider_key` and `model` (of the price table), `billed_seconds` (of audio, as the vendor counts).
     """
 
     async def connect(self) -> None:

@@ -56,7 +56,3 @@ class HttpTTS(Voice):
                         yield sound
             if sound := reader.flush():
                 yield sound
-
-    async def close(self) -> None:
-        """Give back the connections. Idempotent."""
-        await self._release()

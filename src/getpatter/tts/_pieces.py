@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import ClassVar, Final, Self
+from weakref import WeakSet
 
 from getpatter.audio.pcm import PcmCarry
 from getpatter.net.service import Service
@@ -29,17 +30,25 @@ class Voice(Service):
     def _renew(self) -> None:
         self.billed_characters = 0
         """Characters that this object has sent; the vendor charges for them, heard or not."""
+        self._chosen: WeakSet[Voice] = WeakSet()
 
     def with_output(self, formats: Sequence[AudioFormat]) -> Self | None:
-        """A clone that speaks the first of `formats` it can, or `None`.
+        """A clone that speaks the first of `formats` it can, or `None`. Closing this one closes it too.
 
         Where the program named a format, that one stays.
         """
         for audio_format in formats:
             twin = self.clone()
             if twin.adopt(audio_format):
+                self._chosen.add(twin)
                 return twin
         return None
+
+    async def close(self) -> None:
+        """Give back sockets and connections, also those of voices that `with_output` gave. Idempotent."""
+        for chosen in [*self._chosen]:
+            await chosen.close()
+        await self._release()
 
     @property
     def voice_key(self) -> str:

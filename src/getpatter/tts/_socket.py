@@ -186,7 +186,7 @@ class SocketTTS(Voice):
         speech, self._socket = self._socket, None
         if speech is not None:
             await speech.close()
-        await self._release()
+        await super().close()
 
 
 @dataclass(slots=True, eq=False)
