@@ -16,6 +16,7 @@ from getpatter.carriers.base import (
     CallProgressed,
     Carrier,
     Dial,
+    DocumentAsked,
     MachineJudged,
     MediaWire,
     Stream,
@@ -26,6 +27,7 @@ from getpatter.carriers.base import (
 from getpatter.core import messages as m
 from getpatter.errors import PatterConnectionError, PatterError, RateLimitError
 from getpatter.net.messages import Exchange as CarrierExchange
+from getpatter.net.messages import WebhookReply
 from getpatter.runtime import clock
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import Identity, Orders
@@ -180,6 +182,10 @@ class Exchange:
         """Whether this token would be accepted now."""
         return self._tokens.look(token, reference=reference, now=clock.now()) is not None
 
+    def fetch(self, reference: str) -> WebhookReply | None:
+        """A document that was kept for the carrier, once."""
+        return self._house.documents.fetch(reference)
+
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:
         """News of a call from its carrier."""
         line = self._lines.get(event.call_id)
@@ -197,7 +203,7 @@ class Exchange:
             case MachineJudged():
                 if line.attempt is not None:
                     line.attempt.judged(event)
-            case CallArrived():
+            case CallArrived() | DocumentAsked():
                 pass
             case _:
                 line.told_by_carrier(event)
