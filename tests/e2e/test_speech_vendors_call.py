@@ -33,8 +33,8 @@ def desk(ear: object, mouth: object, replies: list[str]) -> Agent:
     return Agent(
         system_prompt="You are the desk of a hairdresser.",
         first_message=GREETING,
-        stt=ear,  # type: ignore[arg-type]
-        tts=mouth,  # type: ignore[arg-type]
+        stt=ear,
+        tts=mouth,
         llm=ScriptedLLM(replies),
     )
 
