@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getpatter.core import messages as m
-from getpatter.core.session import Manners
+from getpatter.core.manners import Manners
 from getpatter.core.turns import Floor
 from tests.properties.test_session import LINES, MANNERS, SCRIPTS, call_of
 from tests.support.conversation import MS_PER_LETTER, Conversation, Line

@@ -34,6 +34,7 @@ from getpatter.testing.callers import (
 from getpatter.testing.line import Conditions
 from getpatter.testing.providers import ScriptedSTT, ScriptedTTS
 from getpatter.testing.simulation import Simulation
+from getpatter.testing.time import in_virtual_time
 
 FEW: Final = settings(
     max_examples=max(1, settings().max_examples // 10), phases=[Phase.explicit, Phase.generate]
@@ -144,6 +145,7 @@ class Told:
     flight: Path = field(default_factory=Path)
 
 
+@in_virtual_time
 async def play(story: Story, folder: Path) -> Told:
     """The call, in virtual time."""
     asked: list[str] = []
