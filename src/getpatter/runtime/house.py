@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
+from getpatter.runtime.documents import Documents
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.tasks import TaskNest
@@ -48,6 +50,8 @@ class House:
     http: RunsExchanges
     nest: TaskNest
     bus: EventBus
+    documents: Documents = field(default_factory=lambda: Documents(secrets.token_bytes))
+    """What carriers will fetch."""
     shelf: GreetingShelf = field(default_factory=GreetingShelf)
     flights: Path | None = None
     """Where flight recordings are kept; `None`: nowhere."""

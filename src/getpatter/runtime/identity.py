@@ -29,6 +29,11 @@ class Identity:
     carrier: str
     custom_params: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def our_number(self) -> str:
+        """The number on our side."""
+        return self.callee if self.direction == "inbound" else self.caller
+
     def __str__(self) -> str:
         caller, callee = PhoneNumber(self.caller), PhoneNumber(self.callee)
         return f"{self.call_id} {self.direction} {caller}->{callee}"

@@ -37,7 +37,6 @@ from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics
-from getpatter.net.messages import Exchange
 from getpatter.runtime import clock
 from getpatter.runtime.account import Account, Sound
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
@@ -55,6 +54,7 @@ from getpatter.runtime.identity import (
     hears_with_built_in,
     manners_of,
 )
+from getpatter.runtime.leg import Leg
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.system_tools import destination_refused
@@ -114,8 +114,8 @@ class Line:
         self._settled = asyncio.Event()
         self._quiet: dict[int, asyncio.Event] = {}
         self._tickets = 0
-        self._is_released = False
-        self._was_transferred = False
+        self._leg = Leg(identity, carrier, house)
+        self._decided: m.EndReason | None = None
         self._is_open = False
         self._is_deaf = False
         self._wall_offset = clock.wall() - clock.now()
@@ -135,7 +135,7 @@ class Line:
     @property
     def is_released(self) -> bool:
         """Whether somebody has seen to the end of the carrier's leg."""
-        return self._is_released
+        return self._leg.is_released
 
     @property
     def variables(self) -> Mapping[str, object]:
@@ -158,12 +158,12 @@ class Line:
 
     def hand_over(self, reason: m.EndReason) -> None:
         """From here on the carrier itself ends the call; our stream will stop."""
-        self.reason = reason
-        self._is_released = True
+        self._decided = reason
+        self._leg.is_released = True
 
-    async def at_carrier(self, exchange: Exchange[_T]) -> _T:
-        """Do something by the carrier's API."""
-        return await self._house.http.run(exchange)
+    async def leave_message(self, text: str) -> None:
+        """Have the carrier's own voice say `text` and end the call. Raises `PatterError` if it refuses."""
+        await self._leg.leave_message(text, language=self.orders.agent.language)
 
     # ------------------------------------------------------------------------------------- ringing
 
@@ -234,11 +234,7 @@ class Line:
         self.hand_over("provider_error")
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
-                await self.at_carrier(
-                    self._carrier.leave_message(
-                        self.identity.call_id, text, language=agent.language
-                    )
-                )
+                await self.leave_message(text)
         except (PatterError, TimeoutError) as error:
             logger.warning("call.apology_failed error=%s", type(error).__name__)
             self.hang_up_now("provider_error")
@@ -344,27 +340,16 @@ class Line:
 
     def _arrange_at_carrier(self) -> None:
         """What the carrier itself shall do with this call: keep it short enough, and record it."""
-        call_id, orders = self.identity.call_id, self.orders
+        orders = self.orders
         if self.identity.direction == "inbound":
-            limit = self._carrier.limit(call_id, seconds=orders.max_call_duration)
+            limit = self._leg.limit(orders.max_call_duration)
             self.work(self._try(limit, "time_limit"), name="limit")
         if orders.is_recorded:
-            recording = self._carrier.record(call_id, host=self._house.host)
-            self.work(self._try(recording, "recording"), name="record")
+            self.work(self._try(self._leg.record(), "recording"), name="record")
 
-    async def _try(self, exchange: Exchange[None], what: str) -> None:
-        try:
-            await self._house.http.run(exchange)
-        except PatterError as error:
-            if what == "recording":
-                logger.error(  # noqa: TRY400 - the carrier's answer says it all
-                    "call.recording_failed call=%s error=%s", self.identity, type(error).__name__
-                )
-            else:
-                logger.info(
-                    "call.limit_failed call=%s error=%s", self.identity, type(error).__name__
-                )
-            self._emit("error", {"stage": what, "error": type(error).__name__})
+    async def _try(self, asked: Coroutine[Any, Any, bool], stage: str) -> None:
+        if not await asked:
+            self._emit("error", {"stage": stage, "error": "PatterError"})
 
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""
@@ -374,7 +359,7 @@ class Line:
         if self._desk is not None:
             await self._desk.close()
         await self._nest.close()
-        await self._release()
+        await self._leg.release()
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload = self.end_payload()
         self._clerk.ended(payload, self.metrics(), self.status)
@@ -384,20 +369,6 @@ class Line:
         self._house.bus.emit("call_ended", payload)
         self._house.over(self)
         self._settled.set()
-
-    async def _release(self) -> None:
-        """The carrier leg never outlives the conversation (CA-9)."""
-        if self._is_released or self._was_transferred:
-            return
-        self._is_released = True
-        try:
-            async with asyncio.timeout(RELEASE_WITHIN):
-                if await self._house.http.run(self._carrier.is_alive(self.identity.call_id)):
-                    await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
-        except (PatterError, TimeoutError) as error:
-            logger.warning(
-                "call.release_failed call=%s error=%s", self.identity, type(error).__name__
-            )
 
     async def abandon(self) -> None:
         """The call ended, or was given up, before any media came: no callback fires (CB-5)."""
@@ -420,8 +391,7 @@ class Line:
 
     async def shut_down(self) -> None:
         """The server stops: end the call at its carrier, then here."""
-        self.reason = "shutdown"
-        self._is_released = True
+        self.hand_over("shutdown")
         await self.end_leg()
         if self.call is None:
             await self.abandon()
@@ -518,27 +488,19 @@ class Line:
 
     def hang_up_now(self, reason: m.EndReason) -> None:
         """End the call by the carrier's API, now."""
-        self.reason = reason
-        self._is_released = True
+        self.hand_over(reason)
         self._house.nest.spawn(self.end_leg(), name=f"hang-up {self.identity.call_id}")
 
     async def end_leg(self) -> None:
         """End the call at its carrier, then its stream here."""
-        try:
-            async with asyncio.timeout(RELEASE_WITHIN):
-                await self._house.http.run(self._carrier.hang_up(self.identity.call_id))
-        except (PatterError, TimeoutError) as error:
-            logger.warning(
-                "call.hang_up_failed call=%s error=%s", self.identity, type(error).__name__
-            )
+        await self._leg.hang_up()
         if self.call is not None:
             # The carrier's `stop` usually came first; a carrier that did not listen loses its stream.
-            self.call.tell(m.StreamEnded(self.reason))
+            self.call.tell(m.StreamEnded(self._decided or self.reason))
 
     def finished(self, reason: m.EndReason) -> None:
         """The media part is over."""
-        if not (self._is_released and self.reason == "voicemail"):
-            self.reason = reason
+        self.reason = self._decided or reason
         for waiting in self._quiet.values():
             waiting.set()
         self._media_over.set()
@@ -570,27 +532,17 @@ class Line:
         await self._words_heard()
         if self.is_over:
             return {"error": "call ended", "status": "failed"}
+        self._decided = "transferred"
         try:
-            await self._house.http.run(
-                self._carrier.transfer(
-                    self.identity.call_id,
-                    number,
-                    host=self._house.host,
-                    from_number=self.our_number,
-                )
-            )
+            await self._leg.transfer(number)
         except PatterError as error:
+            self._decided = None
+            if self._media_over.is_set():
+                await self._leg.release()
             return {"error": str(error), "status": "failed"}
-        self._was_transferred = True
         if self.call is not None:
             self.call.tell(m.StreamEnded("transferred"))
         return {"status": "transferring", "mode": mode, "to": number}
-
-    @property
-    def our_number(self) -> str:
-        """The number on our side."""
-        identity = self.identity
-        return identity.callee if identity.direction == "inbound" else identity.caller
 
     async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
         """Play keys to the other side; returns when they were heard."""

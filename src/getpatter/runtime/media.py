@@ -12,6 +12,7 @@ from getpatter.carriers.base import (
     StreamStarted,
     WebhookEvent,
 )
+from getpatter.net.messages import WebhookReply
 
 
 class MediaSocket(Protocol):
@@ -81,6 +82,10 @@ class Switchboard(Protocol):
 
     def is_expected(self, reference: str, token: str) -> bool:
         """Whether this token would be accepted now, without spending it."""
+        ...
+
+    def fetch(self, reference: str) -> WebhookReply | None:
+        """A document that was kept for the carrier, once. `None`: there is none."""
         ...
 
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:

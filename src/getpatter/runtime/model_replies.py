@@ -259,6 +259,7 @@ class ModelReplies:
             Wish(exchanges.unused_id(wish.id), wish.name, wish.arguments) for wish in command.wishes
         ]
         exchanges.begin(reply.number, len(self._context.lines()), command.text, wishes)
+        reply.is_unasked = False  # the note has been read
         # Nothing waits between the entry of the calls and their start: no call is entered that never ran.
         runs = [self._tools.start(wish.name, wish.arguments, wish.id) for wish in wishes]
         await self._tools.wait(runs)

@@ -116,11 +116,7 @@ class Attempt:
         text = substitute(self._message, self.line.variables)
         self.line.hand_over("voicemail")
         try:
-            await self.line.at_carrier(
-                self._carrier.leave_message(
-                    self.line.identity.call_id, text, language=self.line.orders.agent.language
-                )
-            )
+            await self.line.leave_message(text)
         except PatterError as error:
             logger.warning("call.voicemail_failed error=%s", type(error).__name__)
             self.line.hang_up_now("voicemail")

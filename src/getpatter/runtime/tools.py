@@ -206,6 +206,11 @@ class ToolExecutor:
         return run.answer.text
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a tool runs."""
+        return any(run.answer is None for run in self._runs)
+
+    @property
     def has_untold(self) -> bool:
         """Whether something was done to the world that no model has been told of."""
         return any(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from getpatter.carriers.base import CallArrived, Carrier, Verdict, WebhookEvent
+from getpatter.carriers.base import CallArrived, Carrier, DocumentAsked, Verdict, WebhookEvent
 from getpatter.errors import WireError
 from getpatter.net.messages import WebhookReply, WebhookRequest
 from getpatter.runtime.deliveries import Deliveries
@@ -103,6 +103,8 @@ class Webhooks:
         if isinstance(event, CallArrived):
             stream = self._switchboard.ring(carrier, event)
             return carrier.reject_busy() if stream is None else carrier.connect(stream)
+        if isinstance(event, DocumentAsked):
+            return self._switchboard.fetch(event.reference)
         delivery = f"{carrier.name}:{kind}:{event.delivery}" if event.delivery else ""
         if delivery and not self._deliveries.is_new(delivery, now=self._clocks.now()):
             logger.info("webhook.repeated carrier=%s kind=%s", carrier.name, kind)
