@@ -280,7 +280,11 @@ def _sleeps(path: Path) -> list[int]:
 def _is_in_virtual_time(path: Path) -> bool:
     """Whether its tests run on the loop whose clock jumps; an hour of sleep is nothing there."""
     return any(
-        isinstance(node, ast.ImportFrom) and node.module == "getpatter.testing.time"
+        isinstance(node, ast.ImportFrom)
+        and (
+            node.module == "getpatter.testing.time"
+            or (node.module == "getpatter.testing" and "time" in {each.name for each in node.names})
+        )
         for node in _tree(path).body
     )
 
