@@ -18,7 +18,6 @@ from getpatter.agent import Agent
 from getpatter.carriers import resumed_wire
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.replay import Replay, read_header, replay
-from getpatter.testing import time as virtual_time
 from getpatter.testing.callers import (
     Caller,
     Step,
