@@ -22,7 +22,7 @@ from getpatter.testing.callers import (
     say,
     wait,
 )
-from getpatter.testing.fake_realtime import Calls, FakeRealtime, Fails, Says
+from getpatter.testing.fake_realtime import Calls, Fails, FakeRealtime, Says
 from getpatter.testing.fake_speech import Refusal
 from getpatter.testing.memory import in_memory
 from getpatter.testing.simulation import Simulation
@@ -72,7 +72,12 @@ LONG = (
 async def test_a_long_reply_is_interrupted_and_only_what_was_heard_is_kept() -> None:
     service = FakeRealtime(heard=["When?", "Stop please."], says=[Says(LONG), Says("Of course.")])
     caller = Caller(
-        listen(), say("when"), interrupt_after(2500), say("stop please"), listen(), hang_up(),
+        listen(),
+        say("when"),
+        interrupt_after(2500),
+        say("stop please"),
+        listen(),
+        hang_up(),
         voice=babble,
     )
     async with Simulation(agent(service)) as phone:
@@ -165,7 +170,12 @@ async def test_a_tool_never_stops_the_voice_and_can_be_interrupted() -> None:
         says=[Calls([("lookup", {"day": "any"})], text="Let me see."), Says("As you wish.")],
     )
     caller = Caller(
-        listen(), say("when"), listen(gap_ms=900), say("never mind"), listen(gap_ms=4000), hang_up(),
+        listen(),
+        say("when"),
+        listen(gap_ms=900),
+        say("never mind"),
+        listen(gap_ms=4000),
+        hang_up(),
         voice=babble,
     )
     async with Simulation(agent(service, tools=[tool])) as phone:
@@ -186,15 +196,24 @@ async def test_a_tool_never_stops_the_voice_and_can_be_interrupted() -> None:
 @in_virtual_time
 async def test_a_connection_that_drops_in_mid_word_is_opened_again_with_all_that_was_said() -> None:
     service = FakeRealtime(
-        heard=["When?", "Thank you."], says=[Says(LONG), Says("That is all."), Says("Goodbye.")], speed=1.2
+        heard=["When?", "Thank you."],
+        says=[Says(LONG), Says("That is all."), Says("Goodbye.")],
+        speed=1.2,
     )
 
     async def drop(handset: Any) -> None:
         service.drop_all()
 
     caller = Caller(
-        listen(), say("when"), interrupt_after(1500), drop, listen(gap_ms=1500), say("thank you"),
-        listen(), hang_up(), voice=babble,
+        listen(),
+        say("when"),
+        interrupt_after(1500),
+        drop,
+        listen(gap_ms=1500),
+        say("thank you"),
+        listen(),
+        hang_up(),
+        voice=babble,
     )
     async with Simulation(agent(service)) as phone:
         call = await phone.talk(caller)
@@ -240,7 +259,9 @@ async def test_a_service_that_stays_away_ends_the_call_within_seconds() -> None:
         service.refusals += [Refusal(503)] * 20
         service.drop_all()
 
-    caller = Caller(listen(), say("when"), interrupt_after(1000), vanish, wait(60_000), voice=babble)
+    caller = Caller(
+        listen(), say("when"), interrupt_after(1000), vanish, wait(60_000), voice=babble
+    )
     async with Simulation(agent(service)) as phone:
         call = await phone.talk(caller)
         assert phone.calls[call.sid].end["reason"] == "provider_error"
@@ -257,7 +278,9 @@ async def test_a_caller_who_never_speaks_is_asked_once_and_then_released() -> No
 
 
 @in_virtual_time
-async def test_words_that_come_late_and_out_of_order_are_told_in_the_order_they_were_spoken() -> None:
+async def test_words_that_come_late_and_out_of_order_are_told_in_the_order_they_were_spoken() -> (
+    None
+):
     service = FakeRealtime(
         heard=["First.", "Second."],
         says=[Says("One."), Says("Two.")],
@@ -290,7 +313,12 @@ async def test_a_turn_whose_words_never_come_is_told_without() -> None:
 async def test_with_interruption_off_the_agent_finishes_and_then_answers() -> None:
     service = FakeRealtime(heard=["When?", "Hello?"], says=[Says(LONG), Says("Yes, hello.")])
     caller = Caller(
-        listen(), say("when"), interrupt_after(2500), say("hello there"), listen(), hang_up(),
+        listen(),
+        say("when"),
+        interrupt_after(2500),
+        say("hello there"),
+        listen(),
+        hang_up(),
         voice=babble,
     )
     async with Simulation(agent(service, barge_in_threshold_ms=0)) as phone:
@@ -307,7 +335,9 @@ async def test_with_interruption_off_the_agent_finishes_and_then_answers() -> No
 
 @in_virtual_time
 async def test_what_a_guardrail_forbids_is_never_heard_to_the_end() -> None:
-    rule = Guardrail(name="law", blocked_terms=["legal action"], replacement="I cannot advise on that.")
+    rule = Guardrail(
+        name="law", blocked_terms=["legal action"], replacement="I cannot advise on that."
+    )
     service = FakeRealtime(
         heard=["What now?"], says=[Says("Well, you could take legal action against them.")]
     )
@@ -336,7 +366,8 @@ async def test_keys_are_told_to_the_model_as_one_turn() -> None:
 @in_virtual_time
 async def test_the_goodbye_is_heard_before_the_agent_hangs_up() -> None:
     service = FakeRealtime(
-        heard=["Bye."], says=[Calls([("end_call", {"reason": "done"})], text="Goodbye, and thank you!")]
+        heard=["Bye."],
+        says=[Calls([("end_call", {"reason": "done"})], text="Goodbye, and thank you!")],
     )
     caller = Caller(listen(), say("bye"), wait(60_000), voice=babble)
     async with Simulation(agent(service)) as phone:
@@ -349,9 +380,18 @@ async def test_the_goodbye_is_heard_before_the_agent_hangs_up() -> None:
 
 @in_virtual_time
 async def test_a_session_that_expires_is_renewed_and_the_talk_goes_on() -> None:
-    service = FakeRealtime(heard=["First.", "Second."], says=[Says("One."), Says("Two.")], expires_after=6.0)
+    service = FakeRealtime(
+        heard=["First.", "Second."], says=[Says("One."), Says("Two.")], expires_after=6.0
+    )
     caller = Caller(
-        listen(), say("first"), listen(), wait(6000), say("second"), listen(), hang_up(), voice=babble
+        listen(),
+        say("first"),
+        listen(),
+        wait(6000),
+        say("second"),
+        listen(),
+        hang_up(),
+        voice=babble,
     )
     async with Simulation(agent(service)) as phone:
         call = await phone.talk(caller)
@@ -370,7 +410,12 @@ async def test_late_sound_of_a_cut_reply_is_dropped() -> None:
         heard=["When?", "Stop."], says=[Says(LONG), Says("Of course.")], latency=0.15, speed=1.5
     )
     caller = Caller(
-        listen(), say("when"), interrupt_after(2500), say("stop please"), listen(), hang_up(),
+        listen(),
+        say("when"),
+        interrupt_after(2500),
+        say("stop please"),
+        listen(),
+        hang_up(),
         voice=babble,
     )
     async with Simulation(agent(service)) as phone:
@@ -392,7 +437,12 @@ async def test_a_failed_response_is_asked_for_again() -> None:
 async def test_the_flight_of_an_engine_call_runs_again(tmp_path: Path) -> None:
     service = FakeRealtime(heard=["When?", "Stop."], says=[Says(LONG), Says("Of course.")])
     caller = Caller(
-        listen(), say("when"), interrupt_after(2500), say("stop please"), listen(), hang_up(),
+        listen(),
+        say("when"),
+        interrupt_after(2500),
+        say("stop please"),
+        listen(),
+        hang_up(),
         voice=babble,
     )
     async with Simulation(agent(service), flight_recorder=tmp_path) as phone:

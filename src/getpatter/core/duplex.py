@@ -26,11 +26,11 @@ from getpatter.core import messages as m
 from getpatter.core.barge_in import BargeIn
 from getpatter.core.endpointing import Patience
 from getpatter.core.history import History, Line
+from getpatter.core.manners import Manners
 from getpatter.core.minutes import Entry, Minutes
 from getpatter.core.playout import Audio, Playout, Span
 from getpatter.core.released import Held
 from getpatter.core.reply import Piece, Reply
-from getpatter.core.manners import Manners
 from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
 from getpatter.core.turns import Act, Floor, Turn, TurnTable
 from getpatter.types import AudioFormat, Instant
@@ -480,7 +480,9 @@ class DuplexSession:
                 return
 
     def _keys_due(self) -> Instant | None:
-        return Instant(self._key_at + self._patience.key_gap) if self._keys else None
+        if not self._keys or self.floor is Floor.OPENING:
+            return None
+        return Instant(self._key_at + self._patience.key_gap)
 
     def _keys_complete(self, now: Instant) -> None:
         if self.floor is Floor.OPENING:

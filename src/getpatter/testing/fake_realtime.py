@@ -28,7 +28,7 @@ from getpatter.testing.fake_speech import Call, FakeService, HungUpError, Line, 
 from getpatter.testing.providers import buzz, is_audible
 from getpatter.types import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat
 
-__all__ = ["VOICES", "Calls", "FakeRealtime", "Fails", "Says"]
+__all__ = ["VOICES", "Calls", "Fails", "FakeRealtime", "Says"]
 
 Json = dict[str, Any]
 
@@ -325,7 +325,9 @@ class Conversation:
         except ClientError as error:
             self._error(error, event_id)
         except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
-            self._error(ClientError("invalid_json", f"Could not read the event: {error!r}"), event_id)
+            self._error(
+                ClientError("invalid_json", f"Could not read the event: {error!r}"), event_id
+            )
 
     def _error(self, error: ClientError, event_id: str | None) -> None:
         self._service.problems.append(f"{error.code}: {error}")
@@ -351,7 +353,9 @@ class Conversation:
                 raise ClientError("unknown_parameter", f"Unknown parameter: {name!r}.", name)
         voice = session.get("audio", {}).get("output", {}).get("voice")
         if isinstance(voice, str) and voice not in VOICES:
-            raise ClientError("invalid_value", f"Invalid voice {voice!r}.", "session.audio.output.voice")
+            raise ClientError(
+                "invalid_value", f"Invalid voice {voice!r}.", "session.audio.output.voice"
+            )
         old_voice = self.session["audio"]["output"]["voice"]
         if self._has_sounded and voice is not None and voice != old_voice:
             raise ClientError("cannot_update_voice", "Cannot update a conversation's voice.")
@@ -441,9 +445,7 @@ class Conversation:
                 self._error(ClientError("conversation_already_has_active_response", message), None)
 
     def _commit(self, item: str) -> None:
-        self._say(
-            "input_audio_buffer.committed", previous_item_id=self._last_item(), item_id=item
-        )
+        self._say("input_audio_buffer.committed", previous_item_id=self._last_item(), item_id=item)
         content = [{"type": "input_audio", "transcript": None}]
         self._add(_message(item, "user", content, "completed"))
         if self.session["audio"]["input"]["transcription"] is not None:
@@ -548,9 +550,7 @@ class Conversation:
             raise ClientError("invalid_value", message, "audio_end_ms")
         self.sounds[name] = float(end)
         item["content"] = [{"type": "output_audio"}]
-        self._say(
-            "conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end
-        )
+        self._say("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end)
 
     def _on_conversation_item_delete(self, event: Json) -> None:
         if self.items.pop(event["item_id"], None) is None:
@@ -618,7 +618,11 @@ class Conversation:
         turn = self._turn(wanted)
         match turn:
             case Fails(code=code):
-                error = {"type": "server_error", "code": code, "message": "The server had an error."}
+                error = {
+                    "type": "server_error",
+                    "code": code,
+                    "message": "The server had an error.",
+                }
                 details = {"type": "failed", "error": error}
                 self._end(response, "failed", details)
                 return
