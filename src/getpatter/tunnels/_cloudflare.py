@@ -100,7 +100,7 @@ class CloudflareTunnel:
 
     @property
     def hostname(self) -> str:
-        """The public name; empty while the tunnel is not up."""
+        """The public name; empty before `start` and after `stop`."""
         return self._hostname
 
     async def start(self, port: int) -> str:
@@ -193,9 +193,6 @@ class CloudflareTunnel:
                 )
                 named.set_exception(error)
                 named.exception()  # a start that was cancelled will not ask
-            if self._hostname:
-                logger.error("tunnel.lost host=%s", self._hostname)
-                self._hostname = ""
 
     async def lost(self) -> None:
         """Wait until the program has ended, by itself or by `stop`. Returns at once when it is not running."""
