@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -462,3 +463,9 @@ def test_every_recogniser_is_in_the_table() -> None:
 
 def test_formats_are_told_apart() -> None:
     assert DeepgramSTT(KEY).with_input((AudioFormat(Encoding.PCM16, 11025),)) is None
+
+
+@each
+def test_it_has_a_price(kind: type[Any], module: str, variable: str, row: dict[str, Any]) -> None:
+    prices = json.loads((Path(getpatter.__file__).parent / "prices.json").read_text())
+    assert prices["providers"][kind.provider_key]["kind"] == "stt"

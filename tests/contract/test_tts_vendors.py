@@ -8,6 +8,7 @@ import json
 import pickle
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -444,3 +445,12 @@ def test_every_voice_is_in_the_table() -> None:
 
     made = all_below(SocketTTS) | all_below(HttpTTS)
     assert made - {SocketTTS, HttpTTS} == known
+
+
+@each
+def test_it_has_a_price(kind: type[Any], module: str, variable: str, row: dict[str, Any]) -> None:
+    prices = json.loads((Path(getpatter.__file__).parent / "prices.json").read_text())
+    if kind is DeepgramTTS:
+        assert kind.provider_key not in prices["providers"]  # nobody has named one yet
+        return
+    assert prices["providers"][kind.provider_key]["kind"] == "tts"

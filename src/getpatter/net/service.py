@@ -13,9 +13,8 @@ from weakref import WeakSet
 import msgspec
 
 from getpatter.config import credential
-from getpatter.errors import PatterError, WireError
+from getpatter.errors import WireError
 from getpatter.net.http import HttpClient
-from getpatter.net.refusals import refusal
 from getpatter.net.warm import WarmSockets
 
 _T = TypeVar("_T")
@@ -49,7 +48,9 @@ class Service:
     """An object for one service of one vendor. Its key shows in no `repr` and in no pickle."""
 
     provider_key: ClassVar[str] = ""
-    """Key of the price table, and the vendor named in errors."""
+    """Key of the price table."""
+    vendor: ClassVar[str] = ""
+    """Who is named in errors."""
     key_variable: ClassVar[str] = ""
     """The environment variable of its key."""
 
@@ -61,7 +62,7 @@ class Service:
         """
         self._key = credential(self.key_variable, api_key, owner=type(self).__name__)
         self._options = dict(options)
-        self._connections = Connections(self.provider_key)
+        self._connections = Connections(self.vendor)
         self._connections.users.add(self)
         self._is_original = True
         self._renew()
@@ -97,10 +98,6 @@ class Service:
             await self._connections.aclose()
         else:
             await self._connections.left_by(self)
-
-    def _refused(self, status: int, text: str) -> PatterError:
-        """The error for a refusal that came in a message of an open stream."""
-        return refusal(self.provider_key, status, text, secrets=(self._key,))
 
 
 def _made_again(kind: type[Service], options: Mapping[str, object]) -> Service:

@@ -310,7 +310,7 @@ class BufferedSTT(Service):
         if 200 <= response.status < 300:  # noqa: PLR2004
             return response
         raise refusal(
-            self.provider_key,
+            self.vendor,
             response.status,
             response.body.decode(errors="replace"),
             headers=response.headers,

@@ -49,6 +49,7 @@ class AssemblyAISTT(SocketSTT):
     """AssemblyAI Universal Streaming over a socket."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "ASSEMBLYAI_API_KEY"
 
     def __init__(

@@ -54,7 +54,8 @@ class _Keywords(TypedDict, total=False):
 class CartesiaSTT(SocketSTT):
     """Cartesia Ink over a socket."""
 
-    provider_key = VENDOR
+    provider_key = "cartesia_stt"
+    vendor = VENDOR
     key_variable = "CARTESIA_API_KEY"
 
     def __init__(

@@ -64,6 +64,7 @@ class DeepgramSTT(SocketSTT):
     """
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "DEEPGRAM_API_KEY"
 
     def __init__(  # noqa: PLR0913 - the documented options

@@ -53,6 +53,7 @@ class DeepgramFluxSTT(SocketSTT):
     """Deepgram Flux over a socket."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "DEEPGRAM_API_KEY"
 
     def __init__(

@@ -15,6 +15,8 @@ __all__ = ["STT", "OpenAITranscribeSTT"]
 class OpenAITranscribeSTT(TranscriptionSTT):
     """`gpt-4o-transcribe` and its kin, asked about each utterance."""
 
+    provider_key = "openai_transcribe"
+
     def __init__(
         self,
         api_key: str | None = None,

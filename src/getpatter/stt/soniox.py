@@ -53,6 +53,7 @@ class SonioxSTT(SocketSTT):
     """Soniox over a socket: many languages at once."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "SONIOX_API_KEY"
 
     def __init__(  # noqa: PLR0913 - the documented options

@@ -72,6 +72,7 @@ class SpeechmaticsSTT(SocketSTT):
     """Speechmatics over a socket."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "SPEECHMATICS_API_KEY"
     model = "enhanced"
 

@@ -36,7 +36,8 @@ class _Keywords(TypedDict, total=False):
 class TranscriptionSTT(BufferedSTT):
     """What the recognisers of this route share; use `WhisperSTT` or `OpenAITranscribeSTT`."""
 
-    provider_key = VENDOR
+    provider_key = "whisper"
+    vendor = VENDOR
     key_variable = "OPENAI_API_KEY"
 
     def __init__(

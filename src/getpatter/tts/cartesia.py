@@ -60,7 +60,8 @@ class CartesiaTTS(SocketTTS):
     ```
     """
 
-    provider_key = VENDOR
+    provider_key = "cartesia_tts"
+    vendor = VENDOR
     key_variable = "CARTESIA_API_KEY"
 
     def __init__(  # noqa: PLR0913 - the documented options

@@ -51,7 +51,8 @@ class _Keywords(TypedDict, total=False):
 class DeepgramTTS(SocketTTS):
     """Deepgram Aura over a socket."""
 
-    provider_key = VENDOR
+    provider_key = "deepgram_tts"
+    vendor = VENDOR
     key_variable = "DEEPGRAM_API_KEY"
     most_characters = 2000
 

@@ -127,6 +127,7 @@ class ElevenLabsTTS(SocketTTS, HttpTTS):
     """
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "ELEVENLABS_API_KEY"
     most_characters = 2500
 

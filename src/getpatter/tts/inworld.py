@@ -44,6 +44,7 @@ class InworldTTS(HttpTTS):
     """Inworld's voices, a request for each text."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "INWORLD_API_KEY"
     most_characters = 2000
 

@@ -40,6 +40,7 @@ class LMNTTTS(HttpTTS):
     """LMNT's voices, a request for each text."""
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "LMNT_API_KEY"
     most_characters = 5000
 

@@ -38,7 +38,8 @@ class OpenAITTS(HttpTTS):
     ```
     """
 
-    provider_key = VENDOR
+    provider_key = "openai_tts"
+    vendor = VENDOR
     key_variable = "OPENAI_API_KEY"
     most_characters = 4096
 

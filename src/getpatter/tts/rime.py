@@ -47,6 +47,7 @@ class RimeTTS(HttpTTS):
     """
 
     provider_key = VENDOR
+    vendor = VENDOR
     key_variable = "RIME_API_KEY"
     most_characters = 500
 
