@@ -54,6 +54,25 @@ SAYS = (
     "actually make it tuesday instead",
     "sorry who is this",
 )
+UNSEEN_VOICES = (
+    "en-us+m3",
+    "en-us+f3",
+    "en-us+m7",
+    "en-us+f4",
+    "en-gb-x-rp+m1",
+    "en-us+edward2",
+)
+UNSEEN_SAYS = (
+    "can you repeat that for me",
+    "who are you exactly",
+    "listen I only have one question",
+    "my number is wrong in your file",
+    "you already told me about it",
+    "please put me through to billing",
+    "thank you but I need help",
+    "we moved to another house",
+)
+"""The settings of `core/barge_in.py` were chosen on the sets above, and not on these."""
 MURMURS = ("hmm", "uh-huh", "uh", "oh", "ah")
 RATES = (120, 165, 220)
 NOISE_DBOV = -55.0
@@ -223,12 +242,14 @@ async def overlaid(
     return found
 
 
-async def interruptions(n: int, threshold_ms: int) -> list[Outcome]:
+async def interruptions(
+    n: int, threshold_ms: int, voices: Sequence[str] = VOICES, says: Sequence[str] = SAYS
+) -> list[Outcome]:
     chance = random.Random(threshold_ms)
     sounds: list[tuple[str, bytes]] = []
     for number in range(n):
-        voice = VOICES[number % len(VOICES)]
-        text = SAYS[number // len(VOICES) % len(SAYS)]
+        voice = voices[number % len(voices)]
+        text = says[number // len(voices) % len(says)]
         rate = chance.choice(RATES)
         sounds.append((voice, await speech(text, voice=voice, rate=rate)))
     return await overlaid(sounds, threshold_ms, chance)
@@ -241,6 +262,17 @@ async def made_over(sounds: Mapping[str, list[bytes]], threshold_ms: int) -> lis
 
 async def false_alarms(threshold_ms: int) -> list[Outcome]:
     return await made_over(await noises(threshold_ms), threshold_ms)
+
+
+async def unseen_alarms(threshold_ms: int) -> list[Outcome]:
+    """Sounds as in `noises`, made with other lengths, pitches and dice."""
+    sounds = {
+        "cough": [coughed(seed=seed) for seed in range(100, 115)],
+        "hiss": [hiss(ms, int(ms) + 7) for ms in (150, 250, 450, 900)],
+        "hum": [hummed(ms, hz=hz) for ms in (250, 450, 700) for hz in (100.0, 125.0, 180.0, 240.0)],
+        "mm-hm": [closed_mouth(ms, n) for ms in (320, 450, 550, 750) for n in range(100, 110)],
+    }
+    return await made_over(sounds, threshold_ms)
 
 
 async def long_murmurs(threshold_ms: int) -> list[Outcome]:
@@ -256,7 +288,7 @@ def report_delays(threshold_ms: int, found: Sequence[Outcome]) -> float:
         f"p99 {percentile(delays, 99):.0f}, {min(delays):.0f} to {max(delays):.0f} ms "
         f"(n={len(found)}, never stopped: {missed})"
     )
-    for voice in VOICES:
+    for voice in dict.fromkeys(each.name for each in found):
         own = [each.delay_ms for each in found if each.name == voice and each.delay_ms is not None]
         if own:
             print(
@@ -301,6 +333,16 @@ def main() -> None:
                 is_met=p95 <= AIM_P95_MS and not alarms,
             )
         print()
+    if not quick:
+        print("voices, sentences and sounds on which no setting was chosen")
+        threshold_ms = THRESHOLDS_MS[0]
+        report_delays(
+            threshold_ms,
+            virtual_time.run(interruptions(144, threshold_ms, UNSEEN_VOICES, UNSEEN_SAYS)),
+        )
+        report_alarms(
+            "  sounds that are no interruption:", virtual_time.run(unseen_alarms(threshold_ms))
+        )
 
 
 if __name__ == "__main__":
