@@ -1,4 +1,4 @@
-"""OpenAI Realtime: our frames against the vendor's specification, its events against ours, the fake against its client."""
+"""OpenAI Realtime: our frames against the specification, its events against ours, what a program can set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from getpatter import OpenAIRealtime, OpenAIRealtime2
+from getpatter import OpenAIRealtime, OpenAIRealtime2, Patter
 from getpatter.agent_parts import RealtimeTurnDetection
 from getpatter.core import messages as m
 from getpatter.engines.base import Briefing, Complaint, ToolSchema, Usage
@@ -238,7 +238,10 @@ def test_usage_is_told_by_kind_and_cached_tokens_apart() -> None:
         },
         "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
     }
-    done = {"type": "response.done", "response": {"id": "r1", "status": "completed", "usage": usage}}
+    done = {
+        "type": "response.done",
+        "response": {"id": "r1", "status": "completed", "usage": usage},
+    }
     told, ended = dialect.receive(json.dumps(done))
     assert told == Usage(
         "openai",
@@ -257,7 +260,12 @@ def test_errors_that_mean_nothing_are_told_to_nobody_and_a_refused_request_to_th
     dialect = OpenAIRealtime("sk-1").dialect(Briefing(""))
 
     def error(code: str, event_id: str | None = None) -> object:
-        fault = {"type": "invalid_request_error", "code": code, "message": "no", "event_id": event_id}
+        fault = {
+            "type": "invalid_request_error",
+            "code": code,
+            "message": "no",
+            "event_id": event_id,
+        }
         return dialect.receive(json.dumps({"type": "error", "error": fault}))
 
     assert error("response_cancel_not_active") == []
@@ -336,9 +344,20 @@ def test_the_agents_voice_and_model_are_used_where_the_engine_names_none() -> No
     assert session_of(named, briefing)["audio"]["output"]["voice"] == "echo"
 
 
-@pytest.mark.parametrize(
-    "options", [{"noise_reduction": "loud"}, {"reasoning_effort": "most"}]
-)
+@pytest.mark.parametrize("options", [{"noise_reduction": "loud"}, {"reasoning_effort": "most"}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         OpenAIRealtime("sk-1", **options)
+
+
+def test_an_agent_that_names_nothing_has_this_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = Patter()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    agent = phone.agent(system_prompt="You are the desk.", voice="coral")
+    assert isinstance(agent.engine, OpenAIRealtime)
+    assert agent.mode == "engine"
+    named = phone.agent(system_prompt="You are the desk.", provider="openai_realtime")
+    assert isinstance(named.engine, OpenAIRealtime)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ValueError, match="OPENAI_API_KEY"):
+        phone.agent(system_prompt="You are the desk.")

@@ -455,3 +455,89 @@ async def test_the_flight_of_an_engine_call_runs_again(tmp_path: Path) -> None:
     again = replay(file, wire)
     assert again.first_difference is None
     assert [(line.role, line.text) for line in again.lines] == phone.transcript(call.sid)
+
+
+@in_virtual_time
+async def test_the_connection_of_the_ring_carries_the_session_of_the_answer() -> None:
+    service = FakeRealtime(heard=["Hi."], says=[Says("Hello Ada.")])
+
+    async def start(event: Any) -> dict[str, Any]:
+        await asyncio.sleep(1.0)
+        return {"variables": {"name": "Ada"}}
+
+    prompt = "You speak with {name} of {place}."
+    engine = in_memory(Realtime(service.key), service)
+    made = build_agent(prompt, None, engine=engine, variables={"name": "?", "place": "Rome"})
+    async with Simulation(made, on_call_start=start) as phone:
+        caller = Caller(wait(3000), say("hi"), listen(), hang_up(), voice=babble)
+        call = phone.ring(caller)
+        await asyncio.sleep(0.9)
+        assert len(service.conversations) == 1
+        assert service.conversations[0].heard_ms == 0
+        await call.ended()
+    (conversation,) = service.conversations
+    assert conversation.instructions == "You speak with Ada of Rome."
+    assert phone.transcript(call.sid)[-1] == ("assistant", "Hello Ada.")
+    assert not service.problems
+
+
+@in_virtual_time
+async def test_a_ring_that_could_not_connect_only_means_a_later_connect() -> None:
+    service = FakeRealtime(heard=["Hi."], says=[Says("Hello.")])
+    service.refusals.append(Refusal(503))
+    async with Simulation(agent(service)) as phone:
+        call = await phone.talk(polite("hi"))
+    assert phone.transcript(call.sid)[-1] == ("assistant", "Hello.")
+
+
+@in_virtual_time
+async def test_a_check_of_the_programs_own_judges_sentence_by_sentence() -> None:
+    seen: list[str] = []
+
+    async def check(text: str) -> bool:
+        seen.append(text)
+        await asyncio.sleep(0.1)
+        return "cheap" in text
+
+    rule = Guardrail(name="prices", check=check, replacement="Ask us about prices.")
+    service = FakeRealtime(
+        heard=["How much?"], says=[Says("We are glad you ask. It is really very cheap today.")]
+    )
+    async with Simulation(agent(service, guardrails=[rule])) as phone:
+        call = await phone.talk(polite("how much"))
+    said = phone.transcript(call.sid)[-1][1]
+    assert said.endswith("Ask us about prices.")
+    assert "cheap" not in said
+    assert seen[0] == "We are glad you ask."
+
+
+@in_virtual_time
+async def test_a_cough_that_only_our_detector_hears_leaves_nobody_mute() -> None:
+    service = FakeRealtime(heard=["When?"], says=[Says(LONG), Says("As I said, until noon.")])
+    caller = Caller(
+        listen(),
+        say("when"),
+        interrupt_after(2000),
+        deafen(service),
+        say("hm hm hm"),
+        listen(gap_ms=2500),
+        hang_up(),
+        voice=babble,
+    )
+    async with Simulation(agent(service)) as phone:
+        call = await phone.talk(caller)
+    said = [text for role, text in phone.transcript(call.sid) if role == "assistant"]
+    assert LONG.startswith(said[1])
+    assert said[-1] == "As I said, until noon."
+    assert len([role for role, _ in phone.transcript(call.sid) if role == "user"]) == 1
+
+
+def deafen(service: FakeRealtime) -> Any:
+    """The service's own detector hears nothing from now on."""
+
+    async def step(handset: Any) -> None:
+        del handset
+        for each in service.conversations:
+            each.session["audio"]["input"]["turn_detection"] = None
+
+    return step
