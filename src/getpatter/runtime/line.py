@@ -357,18 +357,30 @@ class Line:
         if self.reason != "voicemail":
             self.status = "completed"
         if self._desk is not None:
-            await self._desk.close()
-        await self._nest.close()
-        await self._leg.release()
+            await self._step(self._desk.close())
+        await self._step(self._nest.close())
+        await self._step(self._leg.release())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload = self.end_payload()
         self._clerk.ended(payload, self.metrics(), self.status)
         logger.info("call.ended call=%s reason=%s", self.identity, self.reason)
-        await self._callbacks.finish("on_call_end", self._house.on_call_end, payload)
-        await self._callback_nest.close()
+        await self._step(self._callbacks.finish("on_call_end", self._house.on_call_end, payload))
+        await self._step(self._callback_nest.close())
         self._house.bus.emit("call_ended", payload)
         self._house.over(self)
         self._settled.set()
+
+    async def _step(self, work: Coroutine[Any, Any, object]) -> None:
+        """One of the last steps of a call; what it raises is logged, and the next one follows."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - a call must end whatever fails
+            logger.error(
+                "call.step_failed call=%s error=%s",
+                self.identity,
+                type(error).__name__,
+                exc_info=error,
+            )
 
     async def abandon(self) -> None:
         """The call ended, or was given up, before any media came: no callback fires (CB-5)."""
