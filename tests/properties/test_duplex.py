@@ -91,7 +91,7 @@ def test_any_order_of_events_is_survived(
 def test_after_any_disorder_the_caller_is_answered_again(
     manners: Manners, script: list[tuple[float, m.AnyInput]]
 ) -> None:
-    call = EngineTalk(manners, EngineManners(manners.barge_in_threshold_ms == 300))  # noqa: PLR2004
+    call = EngineTalk(manners, EngineManners(manners.barge_in_threshold_ms == 300))
     ends = (m.CloseAsked, m.MachineFound, m.EngineGone, m.StreamEnded)
     call.at(0.0, m.Opened())
     call.at(0.0, m.EngineReady())
@@ -108,14 +108,14 @@ def test_after_any_disorder_the_caller_is_answered_again(
     call.turn(70, "Are you there?")
     call.run(110)
     answers = [line for line in call.lines[before:] if line == ("assistant", call.says)]
-    assert answers or call.floor is Floor.CLOSED, (call.floor, call.lines[before:])
+    assert answers or call.session.floor is Floor.CLOSED, call.lines[before:]
 
 
 @given(MANNERS, st.booleans(), TURNS)
 def test_an_engine_is_never_asked_while_it_speaks_and_every_turn_is_told_once(
     manners: Manners, is_guarded: bool, turns: list[tuple[float, float]]
 ) -> None:
-    engine = EngineManners(manners.barge_in_threshold_ms == 300, is_guarded=is_guarded)  # noqa: PLR2004
+    engine = EngineManners(manners.barge_in_threshold_ms == 300, is_guarded=is_guarded)
     call = EngineTalk(manners, engine)
     call.at(0.0, m.Opened("Hello, this is the bakery."))
     call.at(0.0, m.EngineReady())

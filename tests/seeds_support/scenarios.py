@@ -205,7 +205,9 @@ def runs_a_reception(example: Example, stage: Stage) -> None:
         assert tools >= {"schedule_appointment", "end_call", "transfer_call"}
         (greeting, *_) = service.of("response.create")
         assert "Thank you for calling Acme Corp!" in greeting["response"]["instructions"]
-        outputs = [e["item"] for e in service.of("conversation.item.create") if "output" in e["item"]]
+        outputs = [
+            e["item"] for e in service.of("conversation.item.create") if "output" in e["item"]
+        ]
         assert ["ACME-123" in item["output"] for item in outputs] == [True]
         assert not service.problems
         assert not outside.twilio.problems

@@ -61,7 +61,7 @@ def test_the_host_is_a_bare_name_and_the_error_shows_one(host: str) -> None:
 
 
 def test_a_host_may_have_a_port() -> None:
-    assert phone(webhook_url="agent.example:8443")
+    assert isinstance(phone(webhook_url="agent.example:8443"), Patter)
 
 
 def test_only_a_carrier_is_a_carrier() -> None:
@@ -81,7 +81,7 @@ def test_no_secret_and_no_number_shows() -> None:
 
 
 def test_telemetry_is_accepted_and_there_is_none() -> None:
-    assert phone(telemetry=True)
+    assert isinstance(phone(telemetry=True), Patter)
 
 
 class TestOlderSpelling:
@@ -94,7 +94,7 @@ class TestOlderSpelling:
             {"twilioSid": SID, "twilioToken": "t", "openaiKey": "k"},
         ],
     )
-    def test_it_works_and_warns_once_with_the_new_one(self, keywords: dict[str, str]) -> None:
+    def test_it_works_and_warns_once_with_the_new_one(self, keywords: dict[str, Any]) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             made = Patter(**keywords, phone_number=NUMBER, webhook_url="agent.example")
@@ -125,7 +125,7 @@ class TestOlderSpelling:
     @pytest.mark.parametrize(
         "keywords", [{"mode": "cloud"}, {"api_key": "k"}, {"backend_url": "u"}]
     )
-    def test_there_is_no_hosted_service(self, keywords: dict[str, str]) -> None:
+    def test_there_is_no_hosted_service(self, keywords: dict[str, Any]) -> None:
         with pytest.raises(NotImplementedError, match="local"):
             Patter(**keywords)
 

@@ -222,7 +222,9 @@ class Playout:
         if not self._queued and not self._keys:
             return None
         lead = self._sent_ms - self.heard_ms(now)
-        whole = bool(self._keys) or self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
+        whole = (
+            bool(self._keys) or self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
+        )
         # Waking below the full lead by one chunk makes every wake-up worth a whole frame.
         goal = LEAD_MS - CHUNK_MS if whole else LOW_MS
         return Instant(now + max(0.0, lead - goal) / 1000)

@@ -58,7 +58,7 @@ async def _unlogged() -> AsyncGenerator[None, None]:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """True unless we sent it: httpx logs the whole URL of each request, and ours may hold a phone number. Other users' lines pass."""
+    """True unless we sent it: httpx logs whole URLs, and ours may hold a phone number. Other users' lines pass."""
     del record
     return not _is_ours.get()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -239,10 +240,8 @@ class _InMemory:
             return stop.value
 
     async def _talk(self, call: Call, line: MemoryLine) -> None:
-        try:
+        with suppress(HungUpError):
             await self._service.talk(call, line)  # type: ignore[arg-type]  # it has the same methods
-        except HungUpError:
-            pass
         self._service.close_codes.append(line.close_code)
 
     def __deepcopy__(self, memo: object) -> Self:

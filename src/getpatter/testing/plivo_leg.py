@@ -7,13 +7,14 @@ stream is the end of its socket, and a checkpoint that `clearAudio` dropped neve
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Final
 
 from getpatter.testing.json_leg import JsonLeg, Message, sound_of, wrong_fields
 from getpatter.testing.line import Conditions
 from getpatter.types import MULAW_8K, Instant
 
-_SHAPES: Final = {
+_SHAPES: Final[Mapping[str, Mapping[str, object]]] = {
     "playAudio": {"media": {"contentType": str, "sampleRate": int, "payload": str}},
     "checkpoint": {"streamId": str, "name": str},
     "clearAudio": {"streamId": str},
