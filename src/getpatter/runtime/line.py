@@ -374,12 +374,9 @@ class Line:
         """One of the last steps of a call; what it raises is logged, and the next one follows."""
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - a call must end whatever fails
-            logger.error(
-                "call.step_failed call=%s error=%s",
-                self.identity,
-                type(error).__name__,
-                exc_info=error,
+        except Exception as error:
+            logger.exception(
+                "call.step_failed call=%s error=%s", self.identity, type(error).__name__
             )
 
     async def abandon(self) -> None:
