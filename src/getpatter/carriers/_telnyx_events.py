@@ -207,7 +207,7 @@ def _answered(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]
 
 def _hung_up(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
     cause = data.payload.hangup_cause or ""
-    status = _HANGUP_CAUSES.get(cause, "failed")
+    status: CallStatus = _HANGUP_CAUSES.get(cause, "failed")
     return (CallProgressed(call_id, status, clean(cause), state.reference, delivery=data.id),)
 
 

@@ -326,8 +326,10 @@ class Carrier:
         if response.status == HTTPStatus.NOT_FOUND:
             return None
         amount = self._body(response).total_amount
+        if amount is None:
+            return None
         try:
-            return float(amount) if amount not in {None, ""} else None
+            return float(amount)
         except ValueError:
             return None
 
