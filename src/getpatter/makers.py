@@ -22,14 +22,14 @@ def _openai_realtime(agent: Agent) -> Engine:
     del agent  # its voice and model are used by the call where the engine names none
     from getpatter.engines.openai import OpenAIRealtime  # noqa: PLC0415 - loaded where it is used
 
-    return OpenAIRealtime()
+    return OpenAIRealtime()  # pyright: ignore[reportReturnType] # a `ClassVar` can be read like a property
 
 
 def _elevenlabs_convai(agent: Agent) -> Engine:
     del agent
     from getpatter.engines.elevenlabs import ElevenLabsConvAI  # noqa: PLC0415 - as above
 
-    return ElevenLabsConvAI()
+    return ElevenLabsConvAI()  # pyright: ignore[reportReturnType] # as above
 
 
 def standard_llm(agent: Agent) -> Agent:

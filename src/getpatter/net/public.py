@@ -11,7 +11,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urljoin, urlsplit
 
 from getpatter._version import __version__
@@ -185,7 +185,9 @@ class PublicHttp:
 def _pinned_backend(ask: Resolve, *, allow_private: bool) -> httpcore.AsyncNetworkBackend:
     import httpcore  # noqa: PLC0415 - see above
 
-    plain = httpcore.AnyIOBackend()
+    plain = cast(
+        "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
+    )  # typed away without anyio
 
     class Pinned(httpcore.AsyncNetworkBackend):
         """Connects to addresses that were checked, and to nothing else."""

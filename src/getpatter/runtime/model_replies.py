@@ -205,7 +205,7 @@ class ModelReplies:
         self._context.used(usage)
 
     @asynccontextmanager
-    async def _answer(self, reply: _Reply, ask: ml.Ask) -> AsyncIterator[AsyncIterator[object]]:
+    async def _answer(self, reply: _Reply, ask: ml.Ask) -> AsyncGenerator[AsyncIterator[object]]:
         """The chunks of one answer. However it ends, the provider is told that nobody reads on."""
         cancelled = asyncio.Event()
         extra = _accepted(

@@ -418,8 +418,10 @@ class ToolExecutor:
             async for step in steps:
                 if isinstance(step, Mapping) and "result" in step:
                     result = step["result"]
-                elif isinstance(step, Mapping) and isinstance(step.get("progress"), str):
-                    self._say(run, step["progress"])
+                elif isinstance(step, Mapping) and isinstance(
+                    progress := step.get("progress"), str
+                ):
+                    self._say(run, progress)
                 else:
                     logger.warning("tool.step_ignored tool=%s", run.tool.name)
         finally:
