@@ -42,7 +42,12 @@ async def until(connection: Any, kind: str, within: float = 5.0) -> list[Any]:
 
 
 async def test_the_vendors_client_talks_to_the_fake() -> None:
-    tool = {"type": "function", "name": "lookup", "description": "", "parameters": {"type": "object"}}
+    tool = {
+        "type": "function",
+        "name": "lookup",
+        "description": "",
+        "parameters": {"type": "object"},
+    }
     async with FakeRealtime(
         heard=["Hello."],
         says=[Calls([("lookup", {"q": 1})], text="One moment."), Says("It is there.")],
@@ -135,7 +140,9 @@ async def test_our_engine_speaks_over_a_real_socket_and_closes_it() -> None:
         if isinstance(event, m.EngineReplyEnded):
             words.set()
 
-    async with FakeRealtime(heard=["Hello."], says=[Says("Hi!")], first_delay=0.01, speed=50) as service:
+    async with FakeRealtime(
+        heard=["Hello."], says=[Says("Hi!")], first_delay=0.01, speed=50
+    ) as service:
         http = HttpClient("test")
         async with TaskNest("test") as nest:
             briefing = Briefing("Be brief.")

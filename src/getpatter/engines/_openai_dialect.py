@@ -207,7 +207,7 @@ class RealtimeDialect:
 
     # ----------------------------------------------------------------------------------- their events
 
-    def receive(self, frame: Frame) -> Sequence[Said]:
+    def receive(self, frame: Frame) -> Sequence[Said]:  # noqa: PLR0911 - one for each event
         """What a server event means."""
         event = read(frame)
         match event.type:

@@ -220,7 +220,7 @@ class Duplex:
         """Be connected until cancelled. A lost connection is opened again, with what was said before (CV-66)."""
         attempts = 0
         lost_at = clock.now()
-        while not self.is_closed:
+        while True:
             try:
                 await self._connect(lost_at if attempts else None)
             except PatterError as error:
