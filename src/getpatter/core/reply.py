@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from getpatter.core import messages as m
 from getpatter.core.history import Heard, heard_text
 from getpatter.core.playout import Playout
 from getpatter.types import Instant
@@ -22,6 +23,25 @@ class Piece:
     """As asked for; replaced by what is really said once the filters have run."""
     is_done: bool = False
     has_begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """Instants of the caller's side of the turn that is being answered."""
+
+    speech_began: Instant | None
+    speech_ended: Instant | None
+    final_at: Instant | None
+    committed_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """What a cut reply still had to say, in case it was cut by mistake."""
+
+    unsaid: str
+    user_text: str
+    was_unwritten: bool
 
 
 @dataclass(slots=True)
@@ -89,3 +109,47 @@ class Reply:
     def text(self) -> str:
         """All that it says, heard or not."""
         return " ".join(piece.text for piece in self.pieces if piece.text)
+
+    def text_came(self, now: Instant) -> None:
+        """More of it was written."""
+        self.first_text_at = self.first_text_at if self.first_text_at is not None else now
+        self.last_text_at = now
+
+    def voice_came(self, now: Instant) -> None:
+        """More of it became audio."""
+        self.first_voice_at = self.first_voice_at if self.first_voice_at is not None else now
+        self.last_voice_at = now
+
+    def rest(self, heard: str) -> str:
+        """What of it was not heard."""
+        text = self.text
+        return text[len(heard) :].lstrip() if text.startswith(heard) else text
+
+    def record(
+        self,
+        anchors: Anchors,
+        index: int,
+        text: str,
+        *,
+        is_interrupted: bool,
+        bargein_ms: float | None = None,
+    ) -> m.TurnRecord:
+        """The turn that ends with it; `text` is what counts as said."""
+        return m.TurnRecord(
+            index=index,
+            user_text=self.user_text,
+            agent_text=text,
+            is_interrupted=is_interrupted,
+            is_greeting=self.is_greeting,
+            speech_began=anchors.speech_began,
+            speech_ended=anchors.speech_ended,
+            final_at=anchors.final_at,
+            committed_at=anchors.committed_at,
+            first_text_at=self.first_text_at,
+            last_text_at=self.last_text_at,
+            first_voice_at=self.first_voice_at,
+            last_voice_at=self.last_voice_at,
+            first_audio_at=self.first_audio_at,
+            bargein_ms=bargein_ms,
+            characters=self.characters,
+        )

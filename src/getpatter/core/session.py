@@ -13,29 +13,18 @@ verdicts from one to the other and keeps the one reply that is being given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from getpatter.core import messages as m
 from getpatter.core.barge_in import BargeIn
 from getpatter.core.endpointing import Endpointing, Verdict
 from getpatter.core.history import History, Line, Role
 from getpatter.core.manners import Manners
 from getpatter.core.playout import Audio, Playout
-from getpatter.core.reply import Piece, Reply
+from getpatter.core.reply import Anchors, Interruption, Piece, Reply
 from getpatter.core.sentences import SentenceChunker
 from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
 from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn, TurnTable
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
-
-
-@dataclass(slots=True)
-class _Interruption:
-    """What a cut reply still had to say, in case it was cut by mistake."""
-
-    unsaid: str
-    user_text: str
-    was_unwritten: bool
 
 
 class Session:
@@ -83,7 +72,7 @@ class Session:
         self._is_hung_up = False
         self._is_finished = False
         self._reported_since: Instant | None = None
-        self._interruption: _Interruption | None = None
+        self._interruption: Interruption | None = None
         self._voice_began: Instant | None = None
         self._voice_ended: Instant | None = None
         self._sound_at = began_at
@@ -91,7 +80,7 @@ class Session:
         self._quiet: dict[int, Instant] = {}
         self._close_reason: m.EndReason = "agent_hangup"
         self._limit_reached = False
-        self._anchors = _Anchors(None, None, None, began_at)
+        self._anchors = Anchors(None, None, None, began_at)
 
     # ------------------------------------------------------------------------------------ entrance
 
@@ -330,7 +319,7 @@ class Session:
         self._has_result = False  # whoever answers now sees it
         self._add_line("user", text, now)
         reply = self._begin_reply(now, user_text=text)
-        self._anchors = _Anchors(began_at, ended_at, final_at, now)
+        self._anchors = Anchors(began_at, ended_at, final_at, now)
         self._out.append(m.StartReply(reply.number, text, reply.turn_index))
 
     def _speech(self, now: Instant) -> tuple[Instant | None, Instant | None]:
@@ -355,7 +344,7 @@ class Session:
         self._reply = Reply(
             self._replies, self._turns, user_text, is_unasked=unasked, is_greeting=greeting
         )
-        self._anchors = _Anchors(None, None, None, now)
+        self._anchors = Anchors(None, None, None, now)
         return self._reply
 
     def _say_unasked(self, text: str, now: Instant, *, is_greeting: bool = False) -> None:
@@ -384,10 +373,7 @@ class Session:
             return
         match event:
             case m.ReplyText(text=text):
-                reply.first_text_at = (
-                    reply.first_text_at if reply.first_text_at is not None else now
-                )
-                reply.last_text_at = now
+                reply.text_came(now)
                 for sentence in chunker.push(text):
                     self._add_piece(reply, sentence)
             case m.ReplyPaused() | m.ReplyWritten():
@@ -422,10 +408,7 @@ class Session:
                 if ends:
                     self._stop_writing(reply, piece)
             case m.PieceVoiced(audio=audio):
-                reply.first_voice_at = (
-                    reply.first_voice_at if reply.first_voice_at is not None else now
-                )
-                reply.last_voice_at = now
+                reply.voice_came(now)
                 if not piece.has_begun:
                     piece.has_begun = True
                     self.playout.begin(piece.number)
@@ -461,19 +444,22 @@ class Session:
 
     def _silence_due(self, now: Instant) -> Instant | None:
         reply = self._reply
-        if reply is None or not reply.is_voiced or not reply.has_audio:
-            return None
-        if not reply.is_written and self.floor not in {Floor.AGENT, Floor.OVERLAP}:
-            return None
-        return self.playout.silent_at(now)
+        is_watched = reply is not None and reply.is_voiced and reply.has_audio
+        is_over_then = reply is not None and reply.is_written
+        return (
+            self.playout.silent_at(now) if is_watched and (is_over_then or self._speaks) else None
+        )
+
+    @property
+    def _speaks(self) -> bool:
+        return self.floor in {Floor.AGENT, Floor.OVERLAP}
 
     def _is_lost_for_words(self, reply: Reply, now: Instant) -> bool:
         """Whether all there is of a reply was heard, and the rest is still being written: a tool runs."""
         is_waiting = reply.is_voiced and reply.has_audio and not reply.is_written
-        is_speaking = self.floor in {Floor.AGENT, Floor.OVERLAP}
         # An agent that may not be interrupted is not interrupted in a pause either.
         may_be_cut = self.manners.barge_in_threshold_ms > 0
-        return is_waiting and is_speaking and may_be_cut and self.playout.is_silent(now)
+        return is_waiting and self._speaks and may_be_cut and self.playout.is_silent(now)
 
     def _finish_reply(self, now: Instant) -> None:
         """Close the reply once the last of it was heard; in `CLOSING` silence is enough."""
@@ -499,35 +485,13 @@ class Session:
         self._reply = self._chunker = None
         if text:
             self._add_line("assistant", text, now, is_interrupted=was_cut)
-        if reply.has_audio:
-            began = reply.first_audio_at
-            assert began is not None, "audio has a time"
+        if reply.first_audio_at is not None:
+            lasted_ms = (now - reply.first_audio_at) * 1000
             self._out.append(
-                m.ReportSpeech(
-                    "agent",
-                    started=False,
-                    duration_ms=(now - began) * 1000,
-                    was_interrupted=was_cut,
-                )
+                m.ReportSpeech("agent", False, lasted_ms, was_cut)  # noqa: FBT003 - `started`
             )
-        anchors = self._anchors
-        record = m.TurnRecord(
-            index=self._turns,
-            user_text=reply.user_text,
-            agent_text=text,
-            is_interrupted=was_cut,
-            is_greeting=reply.is_greeting,
-            speech_began=anchors.speech_began,
-            speech_ended=anchors.speech_ended,
-            final_at=anchors.final_at,
-            committed_at=anchors.committed_at,
-            first_text_at=reply.first_text_at,
-            last_text_at=reply.last_text_at,
-            first_voice_at=reply.first_voice_at,
-            last_voice_at=reply.last_voice_at,
-            first_audio_at=reply.first_audio_at,
-            bargein_ms=bargein_ms,
-            characters=reply.characters,
+        record = reply.record(
+            self._anchors, self._turns, text, is_interrupted=was_cut, bargein_ms=bargein_ms
         )
         self._turns += 1
         self._out.append(m.ReportTurn(record))
@@ -551,8 +515,8 @@ class Session:
         bargein_ms: float | None = None
         if event is Turn.SUSTAINED:
             self._endpointing.interrupted(now)
-            unsaid = _rest(reply.text, heard)
-            self._interruption = _Interruption(
+            unsaid = reply.rest(heard)
+            self._interruption = Interruption(
                 unsaid=unsaid,
                 user_text=reply.user_text,
                 was_unwritten=not unsaid and not reply.is_written,
@@ -634,17 +598,3 @@ class Session:
     ) -> None:
         self.history.add(Line(role, text, now + self._wall_offset, self._turns, is_interrupted))
         self._out.append(m.ReportLine(role, text, self._turns, is_interrupted))
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchors:
-    """Instants of the caller's side of the turn that is being answered."""
-
-    speech_began: Instant | None
-    speech_ended: Instant | None
-    final_at: Instant | None
-    committed_at: Instant
-
-
-def _rest(text: str, heard: str) -> str:
-    return text[len(heard) :].lstrip() if text.startswith(heard) else text
