@@ -135,12 +135,7 @@ def plivo(**options: Any) -> SimulatedPlivo:
 
 PLACES = [
     telnyx,
-    pytest.param(
-        plivo,
-        marks=pytest.mark.xfail(
-            strict=True, reason="placed calls are not known by their reference alone yet"
-        ),
-    ),
+    plivo,
 ]
 
 SAID = [

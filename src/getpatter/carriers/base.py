@@ -273,6 +273,8 @@ class Carrier(Protocol):
 
     name: ClassVar[str]
     """Path part and payload word: `"twilio"`."""
+    names_calls_late: ClassVar[bool]
+    """Whether the id that `dial` returns may not be the call's own: that one comes with its first webhook."""
     webhook_kinds: ClassVar[frozenset[str]]
     """Last path parts it is called at: `/webhooks/<name>/<kind>`."""
 

@@ -74,6 +74,7 @@ class Carrier:
     """
 
     name: ClassVar[str] = forms.NAME
+    names_calls_late: ClassVar[bool] = True
     webhook_kinds: ClassVar[frozenset[str]] = frozenset(
         {"voice", "status", "amd", "recording", "transfer", "voicemail"}
     )

@@ -121,6 +121,7 @@ class Carrier:
     """
 
     name: ClassVar[str] = NAME
+    names_calls_late: ClassVar[bool] = False
     webhook_kinds: ClassVar[frozenset[str]] = frozenset({"voice"})
 
     api_key: str = field(default="", repr=False)

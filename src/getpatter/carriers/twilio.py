@@ -74,6 +74,7 @@ class Carrier:
     """
 
     name: ClassVar[str] = "twilio"
+    names_calls_late: ClassVar[bool] = False
     webhook_kinds: ClassVar[frozenset[str]] = frozenset(
         {"voice", "status", "amd", "recording", "stream", "transfer", "conference"}
     )

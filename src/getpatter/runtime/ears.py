@@ -65,7 +65,7 @@ class Ears:
             after_transcribe: Hook on final words; `None` or `""` drops them.
             detector: The user's own voice detector, fed with PCM16 16 kHz.
         """
-        choose = getattr(stt, "with_input", None)
+        choose: Callable[..., STTProvider | None] | None = getattr(stt, "with_input", None)
         chosen = choose((expected,)) if callable(choose) and not stages and not detector else None
         self._stt: STTProvider = stt if chosen is None else chosen
         self._report = report
@@ -97,7 +97,7 @@ class Ears:
             return
         _, wanted = cheapest((stream,), input_formats(self._stt))
         self._to_stt = converter(stream, wanted)
-        feed = getattr(self._stt, "feed", None)
+        feed: Callable[[bytes], None] | None = getattr(self._stt, "feed", None)
         self._feed = feed if callable(feed) else None
 
     def hear(self, data: bytes) -> None:

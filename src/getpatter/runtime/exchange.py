@@ -30,7 +30,7 @@ from getpatter.net.messages import Exchange as CarrierExchange
 from getpatter.net.messages import WebhookReply
 from getpatter.runtime import clock
 from getpatter.runtime.house import House
-from getpatter.runtime.identity import Identity, Orders
+from getpatter.runtime.identity import Direction, Identity, Orders
 from getpatter.runtime.line import Line
 from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.runtime.outbound import MEDIA_WITHIN, Attempt, Placing
@@ -45,8 +45,31 @@ HANG_UP_WITHIN: Final = 5.0
 DRAIN_WITHIN: Final = 10.0
 IDENTIFIED_WITHIN: Final = 5.0
 """Seconds that a stream waits for the id of its call (HT-24)."""
+NAMED_WITHIN: Final = 10.0
+"""Seconds from the carrier's yes to the first webhook that brings the call's own id (CA-39)."""
 EARLY_EVENTS: Final = 100
 REFERENCE_BYTES: Final = 18
+
+
+class _Dialling:
+    """A call that is being placed: the carrier has not said yet which it is."""
+
+    def __init__(self) -> None:
+        self.is_over = asyncio.Event()
+        self._call_id = ""
+        self._named = asyncio.Event()
+
+    def name(self, call_id: str) -> None:
+        """A webhook brought our reference and the call's own id."""
+        self._call_id = self._call_id or call_id
+        self._named.set()
+
+    async def own_id(self) -> str:
+        """The call's own id, or nothing when no webhook came in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NAMED_WITHIN):
+                await self._named.wait()
+        return self._call_id
 
 
 class Exchange:
@@ -74,7 +97,7 @@ class Exchange:
         self._entropy = entropy
         self._tokens = StreamTokens(entropy)
         self._lines: dict[str, Line] = {}
-        self._dialling: dict[str, asyncio.Event] = {}
+        self._dialling: dict[str, _Dialling] = {}
         self._early: dict[str, list[WebhookEvent]] = {}
         self._is_stopping = False
         self.unknown_events = 0
@@ -97,6 +120,16 @@ class Exchange:
         line = self._lines.get(arrived.call_id)
         if self._is_stopping:
             return None
+        if line is None and arrived.reference in self._dialling:
+            self._dialling[arrived.reference].name(arrived.call_id)
+            return self._stream(
+                arrived.reference,
+                carrier,
+                arrived.call_id,
+                "outbound",
+                arrived.caller,
+                arrived.callee,
+            )
         if line is None:
             if self._most is not None and len(self.active) >= self._most:
                 logger.warning("call.refused reason=max_concurrent_calls")
@@ -137,22 +170,31 @@ class Exchange:
             logger.warning("call.request_failed what=%s error=%s", what, type(error).__name__)
 
     def _stream_for(self, line: Line, carrier: Carrier) -> Stream:
-        now = clock.now()
         identity = line.identity
+        return self._stream(
+            line.reference,
+            carrier,
+            identity.call_id,
+            identity.direction,
+            identity.caller,
+            identity.callee,
+        )
+
+    def _stream(
+        self,
+        reference: str,
+        carrier: Carrier,
+        call_id: str,
+        direction: Direction,
+        caller: str,
+        callee: str,
+    ) -> Stream:
+        now = clock.now()
         grant = Grant(
-            reference=line.reference,
-            carrier=carrier.name,
-            direction=identity.direction,
-            expires_at=Instant(now + INBOUND_LIFE),
-            call_id=identity.call_id,
+            reference, carrier.name, direction, Instant(now + INBOUND_LIFE), call_id=call_id
         )
-        return Stream(
-            host=self._house.host,
-            reference=line.reference,
-            token=self._tokens.mint(grant, now=now),
-            caller=identity.caller,
-            callee=identity.callee,
-        )
+        token = self._tokens.mint(grant, now=now)
+        return Stream(self._house.host, reference, token, caller, callee)
 
     async def admit(
         self,
@@ -189,6 +231,9 @@ class Exchange:
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:
         """News of a call from its carrier."""
         line = self._lines.get(event.call_id)
+        reference = event.reference if isinstance(event, CallProgressed) else ""
+        if line is None and reference in self._dialling:
+            self._dialling[reference].name(event.call_id)
         if line is None and self._dialling and len(self._early) < EARLY_EVENTS:
             self._early.setdefault(event.call_id, []).append(event)
             return
@@ -245,7 +290,7 @@ class Exchange:
         expires = Instant(now + outbound_life(placing.ring_timeout))
         grant = Grant(reference, carrier.name, "outbound", expires)
         token = self._tokens.mint(grant, now=now)
-        identified = self._dialling[reference] = asyncio.Event()
+        dialling = self._dialling[reference] = _Dialling()
         try:
             call_id = await self._house.http.run(
                 carrier.dial(
@@ -261,6 +306,8 @@ class Exchange:
                     )
                 )
             )
+            if carrier.names_calls_late:
+                call_id = await dialling.own_id() or call_id
             attempt = self._registered(carrier, placing, call_id, reference)
             self._tokens.attach(reference, call_id)
         except BaseException:
@@ -268,7 +315,7 @@ class Exchange:
             raise
         finally:
             del self._dialling[reference]
-            identified.set()
+            dialling.is_over.set()
         for event in self._early.pop(call_id, []):
             self.note(carrier, event)
         if not self._dialling:
@@ -304,11 +351,11 @@ class Exchange:
         return attempt
 
     async def _until_identified(self, reference: str) -> None:
-        identified = self._dialling.get(reference)
-        if identified is not None:
+        dialling = self._dialling.get(reference)
+        if dialling is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDENTIFIED_WITHIN):
-                    await identified.wait()
+                    await dialling.is_over.wait()
 
     async def _give_up_ringing(self, line: Line, at: Instant) -> None:
         await asyncio.sleep(max(0.0, at - clock.now()))
