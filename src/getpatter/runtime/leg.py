@@ -32,6 +32,7 @@ class Leg:
         self._carrier = carrier
         self._house = house
         self._transfers = 0
+        self._keys = 0
         self.is_released = False
         """Whether somebody has seen to its end."""
 
@@ -110,6 +111,20 @@ class Leg:
         except BaseException:
             self.is_released = was_released
             raise
+
+    async def send_keys(self, digits: str, *, delay_ms: int) -> bool:
+        """Have the carrier press keys. False: it has no such request, tones have to do.
+
+        Raises:
+            PatterError: the carrier refused.
+        """
+        serial, self._keys = self._keys, self._keys + 1
+        pressing = self._carrier.send_keys(
+            self._identity.call_id, digits, delay_ms=delay_ms, serial=serial
+        )
+        if pressing is not None:
+            await self._house.http.run(pressing)
+        return pressing is not None
 
     async def leave_message(self, text: str, *, language: str) -> None:
         """Have the carrier's own voice say `text` and end the call.

@@ -557,6 +557,9 @@ class Line:
         """Play keys to the other side; returns when they were heard."""
         if self.call is None or self.call.is_over:
             return
+        await self._words_heard()
+        if await self._leg.send_keys(digits, delay_ms=delay_ms):
+            return
         stream = self.call.session.playout.format
         pcm = tones(digits, stream.sample_rate, gap_ms=delay_ms)
         to_carrier = converter(AudioFormat(Encoding.PCM16, stream.sample_rate), stream)
