@@ -70,7 +70,7 @@ async def test_the_vendors_client_talks_to_the_fake() -> None:
         assert await asyncio.to_thread(done.wait, 8)
         await asyncio.to_thread(conversation.end_session)
         await asyncio.to_thread(conversation.wait_for_session_end)
-        http.close()
+        await asyncio.to_thread(http.close)
     assert heard == ["Hello."]
     assert said == ["Hello.", "Good day."]
     assert sum(map(len, sound)) > 0

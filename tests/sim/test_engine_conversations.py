@@ -448,7 +448,7 @@ async def test_the_flight_of_an_engine_call_runs_again(tmp_path: Path) -> None:
     async with Simulation(agent(service), flight_recorder=tmp_path) as phone:
         call = await phone.talk(caller)
     FlightRecorder.written()
-    (file,) = tmp_path.glob("*.jsonl")
+    file = tmp_path / f"{call.sid}.flight.jsonl"
     header = read_header(file)
     wire = Twilio("AC" + "0" * 32, "token").wire()
     wire.resume(header.started)

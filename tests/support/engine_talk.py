@@ -125,7 +125,7 @@ class EngineTalk:
         assert status == "cancelled"
         self.later(0.05, m.EngineReplyEnded(name, "cancelled"))
 
-    def _do(self, command: m.AnyCommand) -> None:
+    def _do(self, command: m.AnyCommand) -> None:  # noqa: C901 - one case for each command
         match command:
             case m.SendAudio(data=data):
                 self._plays_until = max(self._plays_until, self.now) + MULAW_8K.ms(len(data)) / 1000

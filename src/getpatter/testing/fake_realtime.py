@@ -318,7 +318,9 @@ class Conversation:
             event_id = event.get("event_id")
             kind = event.get("type")
             if kind not in _CLIENT_EVENTS:
-                raise ClientError("invalid_value", f"Invalid value: {kind!r}.", "type")
+                raise ClientError(  # noqa: TRY301 - answered below like every other refusal
+                    "invalid_value", f"Invalid value: {kind!r}.", "type"
+                )
             if kind != "input_audio_buffer.append":
                 self.received.append(event)
             getattr(self, "_on_" + kind.replace(".", "_"))(event)
