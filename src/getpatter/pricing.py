@@ -65,17 +65,16 @@ def _merge(entry: dict[str, Any], given: Mapping[str, object]) -> None:
     named = given.get("models")
     if "price" in given:
         entry["models"] = {}
-    for key, value in given.items():
-        if key != "models":
-            entry[key] = value
+    entry |= {key: value for key, value in given.items() if key != "models"}
     if isinstance(named, Mapping):
         models = entry.setdefault("models", {})
-        for model, prices in named.items():
-            known = models.get(model, {})
-            models[model] = {
-                **known,
+        models |= {
+            model: {
+                **models.get(model, {}),
                 **(prices if isinstance(prices, Mapping) else {"price": prices}),
             }
+            for model, prices in named.items()
+        }
 
 
 def _check(provider: str, given: Mapping[str, object], path: str = "") -> None:
@@ -85,7 +84,7 @@ def _check(provider: str, given: Mapping[str, object], path: str = "") -> None:
             _check(provider, value, f"{path}[{key!r}]")
         elif key == "round_up":
             if not isinstance(value, bool | int | float):
-                raise ValueError(f"{where} must be a bool or seconds, got {value!r}")
+                raise TypeError(f"{where} must be a bool or seconds, got {value!r}")
         elif key not in _TEXTS and (
             isinstance(value, bool)
             or not isinstance(value, int | float)
@@ -166,7 +165,7 @@ def calculate_telephony_cost(
     return float(price) * billed / 60
 
 
-def calculate_llm_cost(
+def calculate_llm_cost(  # noqa: PLR0913 - each kind of token has its price
     provider: str,
     model: str,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -192,14 +192,14 @@ async def test_a_reply_may_be_a_generator_and_is_spoken_while_it_runs() -> None:
 
 @in_virtual_time
 async def test_a_failing_handler_apologises_and_the_agent_listens_on() -> None:
-    answers = iter([ValueError("the database is down"), "Better now."])
+    answers: Iterator[Exception | str] = iter([ValueError("the database is down"), "Better now."])
 
     def desk(event: dict[str, Any]) -> str:
         del event
         answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if isinstance(answer, str):
+            return answer
+        raise answer
 
     made = agent("one", "two", llm=None, llm_error_message="Sorry, once more please.")
     async with Simulation(made, on_message=desk) as phone:

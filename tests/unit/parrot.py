@@ -15,6 +15,7 @@ from getpatter.carriers.base import (
     StreamStopped,
     WebhookEvent,
 )
+from getpatter.net.messages import WebhookReply
 from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.testing.callers import syllables
 from getpatter.testing.line import Ear
@@ -112,6 +113,11 @@ class Board:
 
     def is_expected(self, reference: str, token: str) -> bool:
         return token == "the-token"
+
+    def fetch(self, reference: str) -> WebhookReply | None:
+        """Nothing is kept for the carrier."""
+        del reference
+        return None
 
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:
         self.noted.append(event)
