@@ -157,6 +157,7 @@ DER = PRIVATE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublic
             X25519.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         ).decode(),
     ],
+    ids=["not base64", "a byte short", "a DER's length", "another curve"],
 )
 def test_a_malformed_public_key_is_refused_when_the_carrier_is_made(
     key: str, monkeypatch: pytest.MonkeyPatch
