@@ -36,6 +36,18 @@ LIMIT_S: Final = {"unit": 1, "contract": 1, "sim": 1, "properties": 10, "soak": 
 """Seconds a test may take. A property is 200 examples of a test, hence its ten."""
 
 
+SPECIFICATIONS: Final = ROOT.parent.parent / "shared" / "specs"
+"""The vendors' official documents, where they lie beside the checkout; tests that need them are skipped elsewhere."""
+
+for _variable, _file in {
+    "GETPATTER_TWILIO_SPEC": "twilio_api_v2010.json",
+    "GETPATTER_TELNYX_SPEC": "telnyx_call_control_from_sdk.json",
+    "GETPATTER_OPENAI_SPEC": "openai_openapi.json",
+}.items():
+    if (SPECIFICATIONS / _file).is_file():
+        os.environ.setdefault(_variable, str(SPECIFICATIONS / _file))
+
+
 def _slowness() -> float:
     """What the limits are multiplied by: a busy machine, or a tracer, is not a slow test.
 
