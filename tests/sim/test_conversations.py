@@ -263,6 +263,7 @@ async def test_no_call_lasts_longer_than_it_may() -> None:
     assert call.duration_s == pytest.approx(30, abs=1)
 
 
+@pytest.mark.timeout(60)  # 700 seconds of talk are a second or two of work
 @in_virtual_time
 async def test_a_hundred_calls_at_once_cross_nothing_over() -> None:
     def desk(event: dict[str, Any]) -> str:

@@ -142,6 +142,7 @@ async def test_what_the_carrier_is_asked_follows_the_arguments() -> None:
     assert detecting.form["AsyncAmd"] == ["true"]
 
 
+@pytest.mark.timeout(60)  # 700 seconds of talk are a second or two of work
 @in_virtual_time
 async def test_a_hundred_calls_at_once_keep_their_own_words() -> None:
     numbers = [f"+1555200{index:04d}" for index in range(100)]
