@@ -13,6 +13,9 @@ from typing import Final
 import pytest
 
 from getpatter.testing.callers import Caller, Program, hang_up, listen, offline_voice, press, say
+from getpatter.testing.fake_llm import Calls, listed
+from getpatter.testing.fake_llm import Says as ModelSays
+from getpatter.testing.fake_llm_chat import FakeOpenAI
 from getpatter.testing.twilio import SimulatedCall
 from tests.seeds_support.extract import Example
 from tests.seeds_support.outside import PORT, Outside
@@ -27,12 +30,17 @@ needs_speech = pytest.mark.skipif(
 )
 
 
-def _serve(name: str, folder: Path, caller: Program) -> SimulatedCall:
+def _serve(
+    name: str, folder: Path, caller: Program, model: FakeOpenAI | None = None
+) -> SimulatedCall:
     """Run an example as a program; somebody rings it; then Ctrl-C."""
     source = (FOLDER / name).read_text(encoding="utf-8")
     calls: list[SimulatedCall] = []
     with Stage(folder, SETTINGS) as stage, Outside(SETTINGS) as outside:
         os.environ["TWILIO_BASE_URL"] = outside.twilio.base_url
+        if model is not None:
+            outside.do(model.__aenter__())
+            os.environ["OPENAI_BASE_URL"] = model.base_url
 
         async def ring() -> None:
             call = outside.twilio.ring(caller, voice_url=VOICE_URL)
@@ -44,6 +52,8 @@ def _serve(name: str, folder: Path, caller: Program) -> SimulatedCall:
             await outside.beside(ring())
 
         stage.run_while(Example(name, source, name, 1), world, limit=60)
+        if model is not None:
+            outside.do(model.__aexit__(None, None, None))
         assert not outside.twilio.problems
     return calls[0]
 
@@ -75,6 +85,27 @@ def takes_keys(folder: Path) -> None:
     assert goodbye.end - goodbye.start > 1 * rate, "it was heard whole"
 
 
+def uses_tools(folder: Path) -> None:
+    """It looks for a table, books it, and hangs up by itself after its goodbye."""
+    evening = {"time": "20:00:00", "name": "Ada"}
+    script = [
+        ModelSays("One moment.", calls=[Calls("free_tables", {"earliest": "20:00:00"})]),
+        ModelSays(calls=[Calls("book_table", evening)]),
+        ModelSays("Your table is booked."),
+        ModelSays("Goodbye, until tonight.", calls=[Calls("end_call", {"reason": "booked"})]),
+    ]
+    caller = Caller(
+        listen(), say("at eight please"), listen(gap_ms=1500), say("goodbye"), listen(),
+        voice=offline_voice,
+    )  # fmt: skip
+    service = FakeOpenAI(script, key=SETTINGS["OPENAI_API_KEY"])
+    call = _serve("04_tools.py", folder, caller, service)
+    assert call.hung_up_by == "api"
+    messages = listed(service.bodies[2]["messages"])
+    told = [each["content"] for each in messages if each["role"] == "tool"]
+    assert told == ['["20:00","21:00"]', '{"booked":"20:00","name":"Ada"}']
+
+
 def is_a_test_itself(folder: Path) -> None:
     """Whoever runs pytest finds its test, and the test passes."""
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder)]
@@ -94,6 +125,7 @@ SCENARIOS: Final[dict[str, Callable[[Path], None]]] = {
     "01_answer.py": answers,
     "02_menu_with_keys.py": takes_keys,
     "03_test_your_agent.py": is_a_test_itself,
+    "04_tools.py": uses_tools,
 }
 """Example -> what happens to it."""
 

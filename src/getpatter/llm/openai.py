@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final, Unpack
 
+from getpatter import config
 from getpatter.llm._chat import ChatModel, ChatOptions
 from getpatter.llm._model import FIRST_TOKEN_S
 
@@ -43,7 +44,7 @@ class LLM(ChatModel):
         api_key: str | None = None,
         *,
         model: str = DEFAULT_MODEL,
-        base_url: str = _BASE_URL,
+        base_url: str = "",
         timeout: float = FIRST_TOKEN_S,
         **sampling: Unpack[OpenAIOptions],
     ) -> None:
@@ -52,7 +53,7 @@ class LLM(ChatModel):
         Args:
             api_key: Else the environment variable `OPENAI_API_KEY`.
             model: Any text model of the vendor.
-            base_url: Another address that speaks the same protocol.
+            base_url: Another address that speaks the same protocol; else `OPENAI_BASE_URL`, else the vendor's.
             timeout: Seconds to the first word or tool call, and between one and the next.
             **sampling: `temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `response_format`, `tool_choice`,
                 `parallel_tool_calls`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `verbosity`,
@@ -63,5 +64,9 @@ class LLM(ChatModel):
             TypeError: an unknown keyword.
         """
         super().__init__(
-            api_key, model=model, base_url=base_url, timeout=timeout, sampling={**sampling}
+            api_key,
+            model=model,
+            base_url=base_url or config.setting("OPENAI_BASE_URL", _BASE_URL),
+            timeout=timeout,
+            sampling={**sampling},
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from getpatter.llm.base import LLMProvider
 from getpatter.runtime.ears import AudioStage, VoiceDetector
 from getpatter.runtime.identity import hears_with_built_in
-from getpatter.runtime.wording import guarded
+from getpatter.runtime.wording import guarded, settle
 from getpatter.stt.base import STTProvider
 from getpatter.tts.base import TTSProvider
 
@@ -51,6 +51,18 @@ class Services:
                 logger.warning("tts.close_failed error=%s", type(error).__name__)
 
 
+async def close_model(agent: Agent) -> None:
+    """Give back the connections of the agent's own model, which all calls have shared."""
+    close = getattr(agent.llm, "close", None)
+    if not callable(close):
+        return
+    try:
+        async with asyncio.timeout(CLOSE_WITHIN):
+            await settle(close())
+    except Exception as error:  # noqa: BLE001 - closing must not keep a finished server alive
+        logger.info("llm.close_failed error=%s", type(error).__name__)
+
+
 def open_services(agent: Agent) -> Services:
     """Services for one call. Nothing is connected yet."""
     assert agent.stt is not None, "agent() has checked that a pipeline has ears"
@@ -61,7 +73,7 @@ def open_services(agent: Agent) -> Services:
     return Services(
         stt=stt,
         tts=tts,
-        llm=cast("LLMProvider | None", agent.llm),
+        llm=of_its_own(cast("LLMProvider", agent.llm))[0] if agent.llm is not None else None,
         vad=cast("VoiceDetector | None", vad),
         owns_stt=owns_stt,
         owns_tts=owns_tts,

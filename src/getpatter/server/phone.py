@@ -28,6 +28,7 @@ from getpatter.runtime.house import House, RunsExchanges
 from getpatter.runtime.identity import Orders
 from getpatter.runtime.outbound import Attempt, Placing
 from getpatter.runtime.remote import RemoteMessages
+from getpatter.runtime.services import close_model
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
 from getpatter.runtime.webhook_tools import WebhookTools
@@ -328,6 +329,7 @@ class PhoneServer:
             await self._house.http.aclose()
         for client in self._outside:
             await client.aclose()
+        await close_model(self.serving.agent)
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
