@@ -356,10 +356,10 @@ class Line:
         self.ended_at = clock.wall()
         if self.reason != "voicemail":
             self.status = "completed"
-        if self._desk is not None:
-            await self._step(self._desk.close())
+        # Tools may take a while to finish; the carrier's leg does not wait for them.
+        closing = [self._step(self._desk.close())] if self._desk is not None else []
+        await asyncio.gather(self._step(self._leg.release()), *closing)
         await self._step(self._nest.close())
-        await self._step(self._leg.release())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload = self.end_payload()
         self._clerk.ended(payload, self.metrics(), self.status)

@@ -134,6 +134,7 @@ class SystemTools:
                 "transfer.rejected call=%s to=%s", self._situation.call_id, masked(number)
             )
             return refused
+        logger.info("transfer.asked call=%s to=%s", self._situation.call_id, masked(number))
         return await self._control.transfer(number)
 
     # ------------------------------------------------------------------------------------------- end
