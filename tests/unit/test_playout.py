@@ -160,3 +160,38 @@ def test_the_ear_does_not_go_back_with_the_clock() -> None:
     sent(playout, 0.0)
     assert playout.heard_ms(Instant(0.2)) == pytest.approx(200)
     assert playout.heard_ms(Instant(0.1)) == pytest.approx(200)
+
+
+def test_keys_go_before_what_waits_and_no_clear_drops_them() -> None:
+    playout = Playout(MULAW_8K)
+    now = Instant(10.0)
+    playout.begin(1)
+    playout.add(b"s" * 8000)
+    playout.finish()
+    first = [each for each in playout.pull(now) if isinstance(each, Audio)]
+    assert all(each.is_speech for each in first)
+    sent = playout.sent_ms
+    playout.press(b"k" * 1600)
+    assert playout.is_pressing(now)
+    later = Instant(10.0 + sent / 1000)
+    out = [each for each in playout.pull(later) if isinstance(each, Audio)]
+    keys = [each for each in out if not each.is_speech]
+    assert b"".join(each.data for each in keys) == b"k" * 1600
+    assert out[: len(keys)] == keys
+    assert playout.spans[0].ends_ms == 1200  # a second of speech, held up for 200 ms
+    playout.drop_unsent()
+    assert playout.is_pressing(later)
+    assert not playout.is_pressing(Instant(later + 3.0))
+
+
+def test_keys_alone_are_sent_in_time_and_heard() -> None:
+    playout = Playout(MULAW_8K)
+    now = Instant(10.0)
+    playout.press(b"k" * 8000)
+    sent = 0
+    while (due := playout.next_send(now)) is not None:
+        now = Instant(max(now, due))
+        sent += sum(len(each.data) for each in playout.pull(now) if isinstance(each, Audio))
+    assert sent == 8000
+    assert playout.is_pressing(now)
+    assert playout.is_silent(Instant(now + 5.0))
