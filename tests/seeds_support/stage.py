@@ -17,6 +17,9 @@ from typing import Final, Self
 
 from tests.seeds_support.extract import TOP_LEVEL_AWAIT, Example
 
+_PATIENCE_S: Final = 60.0
+"""Longer than a shutdown may take (5 s to hang up, 10 s to drain, 30 s for the last callbacks)."""
+
 _CREDENTIAL: Final = (
     "_API_KEY",
     "_ACCOUNT_SID",
@@ -111,8 +114,11 @@ class Stage(AbstractContextManager["Stage"]):
                 asyncio.run(asyncio.wait_for(world(), limit))
             except BaseException as exc:  # noqa: BLE001 - raised again below, on the test's thread
                 failed.append(exc)
-            if not ended.is_set():
+            # A program that did not hear the first Ctrl-C is pressed again, as a person would.
+            while not ended.is_set():
                 os.kill(os.getpid(), signal.SIGINT)
+                if ended.wait(_PATIENCE_S):
+                    break
 
         outside = threading.Thread(target=happen, name="world")
         outside.start()
