@@ -251,10 +251,7 @@ class Missing:
     raises: type[Exception]
 
 
-NOT_YET: Final[dict[str, Missing]] = {
-    "telnyx": Missing("there is no Telnyx carrier yet", ImportError),
-    "telnyx-namespaced": Missing("there is no Telnyx carrier yet", ImportError),
-}
+NOT_YET: Final[dict[str, Missing]] = {}
 """Examples that are expected to fail. Strict: one that begins to work must be taken out."""
 
 
