@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from getpatter.observability.event_bus import EventBus, PatterEventType
+from getpatter.events import PatterEventType
+from getpatter.observability.event_bus import EventBus
 from getpatter.observability.payloads import name_of, own_copy
 from getpatter.testing.time import hold, in_virtual_time
 

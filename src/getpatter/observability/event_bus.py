@@ -11,9 +11,9 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from enum import StrEnum
 from typing import Final
 
+from getpatter.events import PatterEventType
 from getpatter.net.tasks import TaskNest
 from getpatter.observability.payloads import name_of, own_copy
 
@@ -25,47 +25,6 @@ Payload = dict[str, object]
 """Plain data with at least `call_id` and `timestamp` (Unix seconds)."""
 Listener = Callable[[Payload], object]
 """A function or coroutine function (or anything that can be called like one) that takes a payload."""
-
-
-class PatterEventType(StrEnum):
-    """What the bus carries. The comments name what is in the payload besides `call_id` and `timestamp`."""
-
-    TRANSCRIPT_PARTIAL = "transcript_partial"
-    """`text`"""
-    TRANSCRIPT_FINAL = "transcript_final"
-    """The payload of `on_transcript`."""
-    LLM_CHUNK = "llm_chunk"
-    """`text`"""
-    TTS_CHUNK = "tts_chunk"
-    """`bytes` (their number), `duration_ms`"""
-    TOOL_CALL_STARTED = "tool_call_started"
-    """`name`, `arguments`, `tool_call_id`"""
-    TOOL_CALL_COMPLETED = "tool_call_completed"
-    """`name`, `result`, `error`, `duration_ms`"""
-    TURN_STARTED = "turn_started"
-    """`turn_index`, `turn`"""
-    TURN_ENDED = "turn_ended"
-    """`turn_index`, `turn`"""
-    METRICS_COLLECTED = "metrics_collected"
-    """`turn_index`, `turn`"""
-    EOU_METRICS = "eou_metrics"
-    """Stage, provider, model, times and units; so have the next three."""
-    STT_METRICS = "stt_metrics"
-    LLM_METRICS = "llm_metrics"
-    TTS_METRICS = "tts_metrics"
-    INTERRUPTION = "interruption"
-    """`heard_text`, `bargein_ms`"""
-    CALL_STARTED = "call_started"
-    """The payload of `on_call_start`."""
-    CALL_ENDED = "call_ended"
-    """The payload of `on_call_end`."""
-    CALL_STATUS = "call_status"
-    """`status`"""
-    RECORDING_READY = "recording_ready"
-    CALL_COST_UPDATED = "call_cost_updated"
-    GUARDRAIL_TRIGGERED = "guardrail_triggered"
-    CALLBACK_ERROR = "callback_error"
-    ERROR = "error"
 
 
 class EventBus:
