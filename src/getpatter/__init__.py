@@ -86,6 +86,10 @@ if TYPE_CHECKING:
     from getpatter.observability.event_bus import EventBus as EventBus
     from getpatter.patter import Patter as Patter
     from getpatter.runtime.control import CallControl as CallControl
+    from getpatter.scheduler import ScheduleHandle as ScheduleHandle
+    from getpatter.scheduler import schedule_cron as schedule_cron
+    from getpatter.scheduler import schedule_interval as schedule_interval
+    from getpatter.scheduler import schedule_once as schedule_once
     from getpatter.stt.assemblyai import AssemblyAISTT as AssemblyAISTT
     from getpatter.stt.base import STTProvider as STTProvider
     from getpatter.stt.cartesia import CartesiaSTT as CartesiaSTT
@@ -207,6 +211,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "RimeTTS": "tts.rime",
     "STTConfig": "models",
     "STTProvider": "stt.base",
+    "ScheduleHandle": "scheduler",
     "SentenceChunker": "core.sentences",
     "SessionContext": "agent_parts",
     "SileroVAD": "vad.silero",
@@ -240,6 +245,9 @@ _EXPORTS: Final[dict[str, str]] = {
     "resample_16k_to_8k": "audio",
     "resample_24k_to_16k": "audio",
     "resample_8k_to_16k": "audio",
+    "schedule_cron": "scheduler",
+    "schedule_interval": "scheduler",
+    "schedule_once": "scheduler",
     "tool": "tools",
 }
 
