@@ -259,6 +259,9 @@ class Patter:
                 pricing=merge_pricing(self._pricing, pricing),
                 persist_root=self._persist_root,
                 store=store,
+                dashboard=dashboard,
+                dashboard_token=dashboard_token,
+                allow_insecure_dashboard=allow_insecure_dashboard,
             )
         except BaseException as error:
             self._tunnel_ready.miss(error)

@@ -92,6 +92,8 @@ class EmbeddedServer:
                 max_call_duration=max_call_duration,
                 max_concurrent_calls=max_concurrent_calls,
                 idle_timeout=idle_timeout,
+                dashboard=dashboard,
+                dashboard_token=dashboard_token,
             ),
             carrier_of(config),
         )

@@ -33,6 +33,7 @@ from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
 from getpatter.runtime.webhook_tools import WebhookTools
 from getpatter.runtime.wheel import PacingWheel
+from getpatter.server.access import Access, TokenNote
 from getpatter.server.app import PhoneApp, create_app
 from getpatter.server.gate import ServerSettings
 from getpatter.server.limits import SocketLimits, TrustedProxies
@@ -84,6 +85,9 @@ class Serving:
     pricing: Pricing | None = None
     persist_root: Path | None = None
     store: CallStore | None = None
+    dashboard: bool = True
+    dashboard_token: str = field(default="", repr=False)
+    allow_insecure_dashboard: bool = False
 
 
 class PhoneServer:
@@ -109,6 +113,16 @@ class PhoneServer:
         self.exchange: Exchange | None = None
         self._http = http
         self.webhook_error = ""
+        proxies = TrustedProxies.of(serving.trusted_proxies, tunnel_header=serving.tunnel_header)
+        self.access = Access(
+            token=serving.dashboard_token,
+            allows_anybody=serving.allow_insecure_dashboard,
+            host=serving.host,
+            proxies=proxies,
+        )
+        """Who may see what calls say and cost."""
+        self._note = TokenNote(self.access)
+        self._proxies = proxies
         self._house: House | None = None
         self._outside: list[PublicHttp] = []
         self._app: PhoneApp | None = None
@@ -156,9 +170,7 @@ class PhoneServer:
             settings=ServerSettings(
                 host=serving.host,
                 require_signature=serving.require_signature,
-                proxies=TrustedProxies.of(
-                    serving.trusted_proxies, tunnel_header=serving.tunnel_header
-                ),
+                proxies=self._proxies,
                 sockets=SocketLimits()
                 if most is None
                 else SocketLimits(total=most + SPARE_SOCKETS),
@@ -226,12 +238,30 @@ class PhoneServer:
         assert self._nest is not None, "open() has made it"
         assert self._house is not None, "open() has made it"
         self._house.detector.warm_up()
-        if bind_host not in LOOPBACK:
-            logger.warning("server.open_to_the_network host=%s", bind_host)
+        self._warn_of_strangers(bind_host)
         await self.recall()
         self._nest.spawn(self._forget_daily(), name="retention")
         self._nest.spawn(self._run(server), name="http")
-        return await server.started()
+        bound = await server.started()
+        if self.serving.dashboard:
+            await asyncio.to_thread(self._note.tell, bound)
+        return bound
+
+    def _warn_of_strangers(self, bind_host: str) -> None:
+        """Without a token of the user's own the dashboard trusts what looks like this machine."""
+        serving = self.serving
+        if serving.dashboard_token or not serving.dashboard:
+            return
+        if bind_host not in LOOPBACK:
+            logger.warning("server.open_to_the_network host=%s", bind_host)
+        if serving.allow_insecure_dashboard:
+            logger.warning("access.open_to_anybody host=%s", serving.host)
+        elif bind_host not in LOOPBACK or serving.host.partition(":")[0] not in LOOPBACK:
+            logger.warning(
+                "access.without_token host=%s: a reverse proxy on this machine that strips forwarding "
+                "headers makes strangers look local; pass dashboard_token",
+                serving.host,
+            )
 
     async def _run(self, server: HttpServer) -> None:
         try:
@@ -322,6 +352,7 @@ class PhoneServer:
             await self.exchange.settled(FAREWELL_WITHIN)
         if self._watchdog is not None:
             self._watchdog.stop()
+        await asyncio.to_thread(self._note.tear_up)
         if self._nest is not None:
             await self._nest.close()
         await asyncio.to_thread(self.log.close)
