@@ -1,47 +1,75 @@
-"""How to make what an agent names but does not hold: the export table of engines and default models."""
+"""How to make what an agent names but does not hold: engines, recognisers, voices and the default model.
+
+`keys` are the provider keys of the older `Patter(openai_key=..., ...)` form, under those names. What is made here uses
+them where the program gave no other; the environment comes after them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 from getpatter import config
 from getpatter.agent import Agent, Engine, Makers
+from getpatter.models import STTConfig, TTSConfig
+
+NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def standard_makers() -> Makers:
+def standard_makers(keys: Mapping[str, str] = NO_KEYS) -> Makers:
     """The vendors that this release has."""
     return Makers(
         engines={
-            "openai_realtime": _openai_realtime,
-            "elevenlabs_convai": _elevenlabs_convai,
-        }
+            "openai_realtime": partial(_openai_realtime, keys),
+            "elevenlabs_convai": partial(_elevenlabs_convai, keys),
+        },
+        stt=partial(_stt, keys),
+        tts=partial(_tts, keys),
     )
 
 
-def _openai_realtime(agent: Agent) -> Engine:
+def _stt(keys: Mapping[str, str], named: STTConfig) -> object:
+    from getpatter.providers import made_stt  # noqa: PLC0415 - loaded where it is used
+
+    return made_stt(named, keys)
+
+
+def _tts(keys: Mapping[str, str], named: TTSConfig) -> object:
+    from getpatter.providers import made_tts  # noqa: PLC0415 - as above
+
+    return made_tts(named, keys)
+
+
+def _openai_realtime(keys: Mapping[str, str], agent: Agent) -> Engine:
     del agent  # its voice and model are used by the call where the engine names none
-    from getpatter.engines.openai import OpenAIRealtime  # noqa: PLC0415 - loaded where it is used
+    from getpatter.engines.openai import OpenAIRealtime  # noqa: PLC0415 - as above
 
-    return OpenAIRealtime()  # pyright: ignore[reportReturnType] # a `ClassVar` can be read like a property
+    return OpenAIRealtime(keys.get("openai_key", ""))  # pyright: ignore[reportReturnType] # a `ClassVar` can be read like a property
 
 
-def _elevenlabs_convai(agent: Agent) -> Engine:
+def _elevenlabs_convai(keys: Mapping[str, str], agent: Agent) -> Engine:
     del agent
     from getpatter.engines.elevenlabs import ElevenLabsConvAI  # noqa: PLC0415 - as above
 
-    return ElevenLabsConvAI()  # pyright: ignore[reportReturnType] # as above
+    return ElevenLabsConvAI(keys.get("elevenlabs_key", ""))  # pyright: ignore[reportReturnType] # as above
 
 
-def standard_llm(agent: Agent) -> Agent:
+def standard_llm(agent: Agent, keys: Mapping[str, str] = NO_KEYS) -> Agent:
     """The agent with the default model: OpenAI's, `agent.model` if that names a text model.
 
     Raises:
         ValueError: there is no key for it.
     """
-    config.credential(
-        "OPENAI_API_KEY", owner="pipeline agent without llm and on_message", argument="llm"
+    key = config.credential(
+        "OPENAI_API_KEY",
+        keys.get("openai_key"),
+        owner="pipeline agent without llm and on_message",
+        argument="llm",
     )
     from getpatter.llm.openai import LLM, is_text_model  # noqa: PLC0415 - loaded where it is used
 
-    llm = LLM(model=agent.model) if agent.model and is_text_model(agent.model) else LLM()
+    llm = LLM(key, model=agent.model) if agent.model and is_text_model(agent.model) else LLM(key)
     return dataclasses.replace(agent, llm=llm)

@@ -276,7 +276,7 @@ class STTConfig:
     """A recogniser by name, in place of a provider object."""
 
     provider: str
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)
     language: str = "en"
     options: Mapping[str, object] | None = field(default=None, hash=False, repr=False)
     """Further keywords of the provider's class."""
@@ -294,7 +294,7 @@ class TTSConfig:
     """A voice by name, in place of a provider object."""
 
     provider: str
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)
     voice: str = "alloy"
     options: Mapping[str, object] | None = field(default=None, hash=False, repr=False)
     """Further keywords of the provider's class."""

@@ -142,7 +142,7 @@ class Patter:
             ValueError: options conflict, are out of range, or a credential is missing.
             TypeError: an option is unknown or has the wrong type.
         """
-        makers = dataclasses.replace(standard_makers(), judge_url=self._judge_url)
+        makers = dataclasses.replace(standard_makers(self._keys), judge_url=self._judge_url)
         return build_agent(system_prompt, makers, **options)
 
     # ---------------------------------------------------------------------------------- serving
@@ -230,7 +230,7 @@ class Patter:
                 self._judge_url(on_message, ("http", "https", "ws", "wss"))
             carrier = _needed(self._carrier)
             way_in = self._way_in(tunnel)
-            agent = _answerable(agent, on_message)
+            agent = _answerable(agent, on_message, self._keys)
             await self._run(
                 carrier,
                 way_in,
@@ -387,7 +387,11 @@ class Patter:
         server = await self._serving()
         placed = await server.place(
             carrier,
-            agent=agent if agent is None else _answerable(agent, server.serving.on_message),
+            agent=(
+                agent
+                if agent is None
+                else _answerable(agent, server.serving.on_message, self._keys)
+            ),
             to=to,
             from_number=sender,
             first_message=first_message,
@@ -563,7 +567,7 @@ def _check_callable(value: object, name: str) -> None:
         raise TypeError(f"{name} must be a function, not {type(value).__name__}")
 
 
-def _answerable(agent: Agent, on_message: Callback | str | None) -> Agent:
+def _answerable(agent: Agent, on_message: Callback | str | None, keys: Mapping[str, str]) -> Agent:
     """The agent, with somebody who writes its replies."""
     if agent.mode == "engine":
         if on_message is not None:
@@ -573,4 +577,4 @@ def _answerable(agent: Agent, on_message: Callback | str | None) -> Agent:
         if agent.llm is not None:
             raise ValueError("agent.llm and on_message exclude each other: who shall answer?")
         return agent
-    return agent if agent.llm is not None else standard_llm(agent)
+    return agent if agent.llm is not None else standard_llm(agent, keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from getpatter import Agent
+from getpatter import Agent, Patter, STTConfig, TTSConfig
 from getpatter.testing import (
     Caller,
     Interrupter,
@@ -17,6 +17,8 @@ from getpatter.testing import (
     say,
 )
 from getpatter.testing.fake_speech import KEY, Refusal
+from getpatter.testing.fake_speech_deepgram import FakeDeepgram
+from getpatter.testing.fake_speech_elevenlabs import FakeElevenLabs
 from tests.e2e.speech_kit import EARS, MOUTHS, Ear, Mouth
 
 GREETING = "Hello, how may I help you?"
@@ -102,3 +104,22 @@ async def test_a_voice_that_refuses_once_is_asked_again(
         assert phone.transcript(call.sid)[0] == ("assistant", GREETING)
         await stt.close()
         await tts.close()
+
+
+async def test_configurations_stand_in_for_objects(phone_simulation: PhoneSimulation) -> None:
+    async with FakeDeepgram([ASKED]) as ears, FakeElevenLabs() as voices:
+        agent = Patter().agent(
+            "You are the desk of a hairdresser.",
+            first_message=GREETING,
+            stt=STTConfig("deepgram", KEY, options={"base_url": ears.ws_url}),
+            tts=TTSConfig("elevenlabs", KEY, "sarah", {"base_url": voices.url}),
+            llm=ScriptedLLM([ANSWER]),
+        )
+        phone = await phone_simulation(agent)
+        call = await phone.talk(Polite(ASKED, voice=babble))
+        assert phone.transcript(call.sid) == [
+            ("assistant", GREETING),
+            ("user", ASKED),
+            ("assistant", ANSWER),
+        ]
+        assert voices.texts == [GREETING, ANSWER]

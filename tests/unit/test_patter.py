@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from getpatter import Patter, PatterConnectionError, PatterDeprecationWarning, Twilio
+from getpatter import (
+    DeepgramSTT,
+    ElevenLabsTTS,
+    OpenAILLM,
+    Patter,
+    PatterConnectionError,
+    PatterDeprecationWarning,
+    STTConfig,
+    TTSConfig,
+    Twilio,
+)
+from getpatter.makers import standard_llm
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.tunnels import Ngrok, Static
 
 SID = "AC" + "0" * 32
 NUMBER = "+15550001234"
+KEY = "made-up-key-0123456789"
 
 
 def carrier() -> Twilio:
@@ -108,6 +120,31 @@ class TestOlderSpelling:
                 twilioSid=SID, twilioToken="t", phoneNumber=NUMBER, webhookUrl="agent.example"
             )
         assert "***1234" in repr(made)
+
+    @pytest.mark.filterwarnings("ignore::getpatter.errors.PatterDeprecationWarning")
+    def test_its_provider_keys_are_for_what_is_made_here(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("OPENAI", "ELEVENLABS", "DEEPGRAM"):
+            monkeypatch.delenv(f"{name}_API_KEY", raising=False)
+        monkeypatch.setenv("ELEVENLABS_AGENT_ID", "agent-1")
+        made = phone(openai_key=KEY, elevenlabs_key=KEY, deepgramKey=KEY)
+        engine: Any = made.agent("Hi.").engine
+        assert (engine.kind, engine.api_key) == ("openai_realtime", KEY)
+        convai: Any = made.agent("Hi.", provider="elevenlabs_convai").engine
+        assert convai.api_key == KEY
+        pipeline: Any = made.agent("Hi.", stt=STTConfig("deepgram"), tts=TTSConfig("elevenlabs"))
+        assert isinstance(pipeline.stt, DeepgramSTT)
+        assert isinstance(pipeline.tts, ElevenLabsTTS)
+        assert isinstance(standard_llm(pipeline, {"openai_key": KEY}).llm, OpenAILLM)
+        with pytest.raises(ValueError, match="OPENAI_API_KEY"):
+            phone().agent("Hi.", stt=STTConfig("whisper"), tts=TTSConfig("openai", "k"))
+
+    def test_a_key_of_its_own_comes_first(self) -> None:
+        with pytest.warns(PatterDeprecationWarning):
+            made = phone(deepgram_key="another")
+        own: Any = made.agent("Hi.", stt=STTConfig("deepgram", KEY), tts=TTSConfig("lmnt", KEY))
+        assert own.stt._key == KEY
 
     @pytest.mark.filterwarnings("ignore::getpatter.errors.PatterDeprecationWarning")
     def test_it_does_not_mix_with_the_new_one(self) -> None:

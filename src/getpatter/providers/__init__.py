@@ -13,6 +13,7 @@ The modules below hold the deeper import paths of earlier examples; the classes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
@@ -41,6 +42,8 @@ _ANY_VOICE: Final = TTSConfig("", "").voice
 @dataclass(frozen=True, slots=True)
 class _Place:
     module: str
+    key: str = ""
+    """What the older `Patter(openai_key=..., ...)` form calls its key; empty where that knows none."""
     keyword: str = ""
     """What the class calls the language or the voice; empty where it has none of its own."""
     knows_any_voice: bool = False
@@ -48,25 +51,27 @@ class _Place:
 
 
 _STT: Final = {
-    "assemblyai": _Place("stt.assemblyai", "language"),
-    "cartesia": _Place("stt.cartesia", "language"),
-    "deepgram": _Place("stt.deepgram", "language"),
-    "deepgram_flux": _Place("stt.deepgram_flux"),
-    "openai": _Place("stt.openai_transcribe", "language"),
-    "openai_transcribe": _Place("stt.openai_transcribe", "language"),
-    "soniox": _Place("stt.soniox", "language_hints"),
-    "speechmatics": _Place("stt.speechmatics", "language"),
-    "whisper": _Place("stt.whisper", "language"),
+    "assemblyai": _Place("stt.assemblyai", "assemblyai_key", "language"),
+    "cartesia": _Place("stt.cartesia", "cartesia_key", "language"),
+    "deepgram": _Place("stt.deepgram", "deepgram_key", "language"),
+    "deepgram_flux": _Place("stt.deepgram_flux", "deepgram_key"),
+    "openai": _Place("stt.openai_transcribe", "openai_key", "language"),
+    "openai_transcribe": _Place("stt.openai_transcribe", "openai_key", "language"),
+    "soniox": _Place("stt.soniox", "soniox_key", "language_hints"),
+    "speechmatics": _Place("stt.speechmatics", "speechmatics_key", "language"),
+    "whisper": _Place("stt.whisper", "openai_key", "language"),
 }
 _TTS: Final = {
-    "cartesia": _Place("tts.cartesia", "voice"),
-    "deepgram": _Place("tts.deepgram", "model"),
-    "elevenlabs": _Place("tts.elevenlabs", "voice_id", knows_any_voice=True),
-    "elevenlabs_ws": _Place("tts.elevenlabs_ws", "voice_id", knows_any_voice=True),
-    "inworld": _Place("tts.inworld", "voice"),
-    "lmnt": _Place("tts.lmnt", "voice"),
-    "openai": _Place("tts.openai", "voice", knows_any_voice=True),
-    "rime": _Place("tts.rime", "speaker"),
+    "cartesia": _Place("tts.cartesia", "cartesia_key", "voice"),
+    "deepgram": _Place("tts.deepgram", "deepgram_key", "model"),
+    "elevenlabs": _Place("tts.elevenlabs", "elevenlabs_key", "voice_id", knows_any_voice=True),
+    "elevenlabs_ws": _Place(
+        "tts.elevenlabs_ws", "elevenlabs_key", "voice_id", knows_any_voice=True
+    ),
+    "inworld": _Place("tts.inworld", "", "voice"),
+    "lmnt": _Place("tts.lmnt", "lmnt_key", "voice"),
+    "openai": _Place("tts.openai", "openai_key", "voice", knows_any_voice=True),
+    "rime": _Place("tts.rime", "rime_key", "speaker"),
 }
 
 
@@ -110,8 +115,13 @@ def lmnt(api_key: str, voice: str = _ANY_VOICE, **options: object) -> TTSConfig:
     return TTSConfig("lmnt", api_key, voice, options or None)
 
 
-def made_stt(config: STTConfig) -> STTProvider:
+def made_stt(config: STTConfig, keys: Mapping[str, str] | None = None) -> STTProvider:
     """The recogniser that `config` names.
+
+    Args:
+        config: What to make.
+        keys: Where the key is looked for that `config` lacks, before the environment: by the names of the older
+            `Patter(deepgram_key=..., ...)` form.
 
     Raises:
         ValueError: no such vendor, no key, or a value that the vendor does not take.
@@ -127,14 +137,14 @@ def made_stt(config: STTConfig) -> STTProvider:
         case keyword:
             options.setdefault(keyword, config.language)
     made: object = getattr(import_module(f"getpatter.{place.module}"), "STT")(  # noqa: B009
-        config.api_key, **options
+        config.api_key or (keys or {}).get(place.key), **options
     )
     assert isinstance(made, STTProvider), "every class of the table is one"
     return made
 
 
-def made_tts(config: TTSConfig) -> TTSProvider:
-    """The voice that `config` names.
+def made_tts(config: TTSConfig, keys: Mapping[str, str] | None = None) -> TTSProvider:
+    """The voice that `config` names; `keys` as for `made_stt`.
 
     Raises:
         ValueError: no such vendor, no key, or a value that the vendor does not take.
@@ -145,7 +155,7 @@ def made_tts(config: TTSConfig) -> TTSProvider:
     if config.voice != _ANY_VOICE or place.knows_any_voice:
         options.setdefault(place.keyword, config.voice)
     made: object = getattr(import_module(f"getpatter.{place.module}"), "TTS")(  # noqa: B009
-        config.api_key, **options
+        config.api_key or (keys or {}).get(place.key), **options
     )
     assert isinstance(made, TTSProvider), "every class of the table is one"
     return made

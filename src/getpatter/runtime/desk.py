@@ -20,7 +20,7 @@ from getpatter.runtime.identity import Identity, name_of_provider
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
 from getpatter.runtime.remote import RemoteMessages, RemoteReplies
-from getpatter.runtime.services import audio_stages, open_services
+from getpatter.runtime.services import Originals, audio_stages, open_services
 from getpatter.runtime.system_tools import END_CALL
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wording import Script, guarded
@@ -53,6 +53,7 @@ class Desk:
         lost: Callable[[str, Exception], None],
         emit: Emit,
         expected: AudioFormat,
+        originals: Originals,
         webhooks: Webhooks | None = None,
         messages: RemoteMessages | None = None,
         used: Callable[[ModelUsage], None] = lambda _: None,
@@ -75,17 +76,22 @@ class Desk:
         self._messages = messages
         self._remote: RemoteReplies | None = None
         self._used = used
-        self._services = open_services(agent)
+        self._expected = expected
+        self._services = open_services(agent, originals)
         self._ears = Ears(
             self._services.stt,
             expected=expected,
             report=tell,
             lost=lambda error: lost("stt", error),
-            stages=audio_stages(agent, self._context),
+            stages=audio_stages(self._services, agent, self._context),
             after_transcribe=self._after_transcribe(),
             detector=self._services.vad,
         )
         nest.spawn(self._ears.run(), name="ears")
+
+    def warm_up(self) -> None:
+        """Have voice and model connect too, while the phone still rings."""
+        self._nest.spawn(self._services.warm_up(self._expected), name="warmup")
 
     def _after_transcribe(self) -> TextStage | None:
         hook = getattr(self.agent.hooks, "after_transcribe", None)

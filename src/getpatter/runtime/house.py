@@ -16,6 +16,7 @@ from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.remote import RemoteMessages
+from getpatter.runtime.services import Originals
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.tools import Webhooks
 from getpatter.runtime.wheel import PacingWheel
@@ -53,6 +54,8 @@ class House:
     documents: Documents = field(default_factory=lambda: Documents(secrets.token_bytes))
     """What carriers will fetch."""
     shelf: GreetingShelf = field(default_factory=GreetingShelf)
+    originals: Originals = field(default_factory=Originals)
+    """The provider objects of all agents that have had a call."""
     flights: Path | None = None
     """Where flight recordings are kept; `None`: nowhere."""
     pricing: Pricing | None = None

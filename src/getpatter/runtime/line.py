@@ -168,11 +168,13 @@ class Line:
     # ------------------------------------------------------------------------------------- ringing
 
     def prewarm(self) -> None:
-        """Connect the recogniser while the phone still rings. A failure only means a later connect."""
+        """Connect to providers while the phone still rings. A failure only means a later connect."""
         agent = self.orders.agent
         is_own = agent.engine is not None or callable(getattr(agent.stt, "clone", None))
         if agent.prewarm and is_own:
             self._desk = self._open_desk(agent)
+            if isinstance(self._desk, Desk):
+                self._desk.warm_up()
 
     def _open_desk(self, agent: Agent) -> Desk | EngineDesk:
         if agent.mode == "engine":
@@ -202,6 +204,7 @@ class Line:
             lost=self._provider_lost,
             emit=self._emit,
             expected=self._carrier.wire().format,
+            originals=self._house.originals,
             webhooks=self._house.webhooks,
             messages=self._house.remote,
             used=self.account.usage.append,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from getpatter.llm.base import LLMProvider
@@ -14,13 +15,15 @@ from getpatter.runtime.identity import hears_with_built_in
 from getpatter.runtime.wording import guarded, settle
 from getpatter.stt.base import STTProvider
 from getpatter.tts.base import TTSProvider
+from getpatter.types import AudioFormat
 
 if TYPE_CHECKING:
-    from getpatter.agent import Agent, HookContext
+    from getpatter.agent import Agent, AudioFilter, HookContext
 
 logger = logging.getLogger(__name__)
 
 CLOSE_WITHIN: Final = 2.0
+WARM_WITHIN: Final = 5.0
 _T = TypeVar("_T")
 
 
@@ -28,6 +31,42 @@ def of_its_own(provider: _T) -> tuple[_T, bool]:
     """A provider for one call, and whether it belongs to that call alone (it has `clone()`)."""
     clone = getattr(provider, "clone", None)
     return (cast("_T", clone()), True) if callable(clone) else (provider, False)
+
+
+class Originals:
+    """The provider objects that a program has handed over, for all calls of a server.
+
+    One with `clone()` is configuration: each call gets a clone. One without is used by all calls as it is, and a
+    warning says so when two of them overlap on it. No call closes either; the server does, at its end.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: dict[int, object] = {}
+        self._users: Counter[int] = Counter()
+
+    def lend(self, provider: _T) -> tuple[_T, bool]:
+        """A provider for one call, and whether it belongs to that call alone. Give it back when that ends."""
+        self.add(provider)
+        lent, is_own = of_its_own(provider)
+        if not is_own:
+            self._users[id(provider)] += 1
+            if self._users[id(provider)] == 2:  # noqa: PLR2004 - from here on they overlap
+                logger.warning("provider.shared_by_calls kind=%s", type(provider).__name__)
+        return lent, is_own
+
+    def give_back(self, provider: object) -> None:
+        """A call needs a shared object no more."""
+        self._users[id(provider)] -= 1
+
+    def add(self, *providers: object) -> None:
+        """Have `close` close these too."""
+        self._known |= {id(each): each for each in providers if each is not None}
+
+    async def close(self) -> None:
+        """Close what was handed over, each within 2 s. Idempotent; they may be used again afterwards."""
+        known, self._known = [*self._known.values()], {}
+        await asyncio.gather(*(_closed(each, "provider") for each in known))
 
 
 @dataclass(slots=True)
@@ -38,53 +77,97 @@ class Services:
     tts: TTSProvider
     llm: LLMProvider | None
     vad: VoiceDetector | None
+    audio_filter: AudioFilter | None
     owns_stt: bool
-    owns_tts: bool
+    originals: Originals
+    own: list[object] = field(default_factory=list)
+    """Clones, which are closed with the call; the recogniser's is closed by those who listen to it."""
+    shared: list[object] = field(default_factory=list)
 
     async def close(self) -> None:
         """Close what belongs to this call. A shared object of the user's is closed at `disconnect()`."""
-        if self.owns_tts:
-            try:
-                async with asyncio.timeout(CLOSE_WITHIN):
-                    await self.tts.close()
-            except Exception as error:  # noqa: BLE001 - closing must not keep a finished call alive
-                logger.warning("tts.close_failed error=%s", type(error).__name__)
+        own, self.own = self.own, []
+        shared, self.shared = self.shared, []
+        for each in shared:
+            self.originals.give_back(each)
+        await asyncio.gather(*(_closed(each, "clone") for each in own))
+
+    async def warm_up(self, expected: AudioFormat) -> None:
+        """Have voice and model open their connections, the voice for the format that the carrier will want."""
+        choose = getattr(self.tts, "with_output", None)
+        voice = choose((expected,)) if callable(choose) else None
+        await asyncio.gather(_warmed(self.tts if voice is None else voice), _warmed(self.llm))
 
 
-async def close_model(agent: Agent) -> None:
-    """Give back the connections of the agent's own model, which all calls have shared."""
-    close = getattr(agent.llm, "close", None)
+async def _closed(provider: object, what: str) -> None:
+    close = getattr(provider, "close", None)
     if not callable(close):
         return
     try:
         async with asyncio.timeout(CLOSE_WITHIN):
             await settle(close())
-    except Exception as error:  # noqa: BLE001 - closing must not keep a finished server alive
-        logger.info("llm.close_failed error=%s", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - closing must not keep a finished call or server alive
+        logger.warning(
+            "provider.close_failed what=%s kind=%s error=%s",
+            what,
+            type(provider).__name__,
+            type(error).__name__,
+        )
 
 
-def open_services(agent: Agent) -> Services:
+async def _warmed(provider: object | None) -> None:
+    warm = getattr(provider, "warmup", None)
+    if not callable(warm):
+        return
+    try:
+        async with asyncio.timeout(WARM_WITHIN):
+            await settle(warm())
+    except Exception as error:  # noqa: BLE001 - the first use connects anew, and reports what is wrong
+        logger.info(
+            "provider.warmup_failed kind=%s error=%s", type(provider).__name__, type(error).__name__
+        )
+
+
+def providers_of(agent: Agent) -> tuple[object | None, ...]:
+    """What an agent holds and a server closes."""
+    return agent.stt, agent.tts, agent.llm, agent.vad, agent.audio_filter
+
+
+def open_services(agent: Agent, originals: Originals) -> Services:
     """Services for one call. Nothing is connected yet."""
     assert agent.stt is not None, "agent() has checked that a pipeline has ears"
     assert agent.tts is not None, "agent() has checked that a pipeline has a voice"
-    stt, owns_stt = of_its_own(cast("STTProvider", agent.stt))
-    tts, owns_tts = of_its_own(cast("TTSProvider", agent.tts))
-    vad = None if hears_with_built_in(agent) else of_its_own(agent.vad)[0]
+    own: list[object] = []
+    shared: list[object] = []
+
+    def lent(provider: _T) -> _T:
+        found, is_own = originals.lend(provider)
+        (own if is_own else shared).append(found)
+        return found
+
+    stt, owns_stt = originals.lend(cast("STTProvider", agent.stt))
+    if not owns_stt:
+        shared.append(stt)
     return Services(
         stt=stt,
-        tts=tts,
-        llm=of_its_own(cast("LLMProvider", agent.llm))[0] if agent.llm is not None else None,
-        vad=cast("VoiceDetector | None", vad),
+        tts=lent(cast("TTSProvider", agent.tts)),
+        llm=lent(cast("LLMProvider", agent.llm)) if agent.llm is not None else None,
+        vad=None if hears_with_built_in(agent) else lent(cast("VoiceDetector", agent.vad)),
+        audio_filter=lent(agent.audio_filter) if agent.audio_filter is not None else None,
         owns_stt=owns_stt,
-        owns_tts=owns_tts,
+        originals=originals,
+        own=own,
+        shared=shared,
     )
 
 
-def audio_stages(agent: Agent, context: Callable[[], HookContext]) -> tuple[AudioStage, ...]:
+def audio_stages(
+    services: Services, agent: Agent, context: Callable[[], HookContext]
+) -> tuple[AudioStage, ...]:
     """Filters on the caller's audio: `audio_filter`, then `before_send_to_stt`."""
     stages: list[AudioStage] = []
-    if agent.audio_filter is not None:
-        chosen = of_its_own(agent.audio_filter)[0]
+    chosen = services.audio_filter
+    if chosen is not None:
 
         async def clean(pcm: bytes) -> bytes | None:
             process: Callable[[bytes, int], object] = chosen.process

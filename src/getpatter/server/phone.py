@@ -28,7 +28,7 @@ from getpatter.runtime.house import House, RunsExchanges
 from getpatter.runtime.identity import Orders
 from getpatter.runtime.outbound import Attempt, Placing
 from getpatter.runtime.remote import RemoteMessages
-from getpatter.runtime.services import close_model
+from getpatter.runtime.services import providers_of
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.watchdog import LoopWatchdog
 from getpatter.runtime.webhook_tools import WebhookTools
@@ -358,9 +358,10 @@ class PhoneServer:
         await asyncio.to_thread(self.log.close)
         if self._house is not None:
             await self._house.http.aclose()
+            self._house.originals.add(*providers_of(self.serving.agent))
+            await self._house.originals.close()
         for client in self._outside:
             await client.aclose()
-        await close_model(self.serving.agent)
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
