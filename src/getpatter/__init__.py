@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from getpatter.carriers import plivo as _carriers_plivo
     from getpatter.carriers import telnyx as _carriers_telnyx
     from getpatter.carriers import twilio as _carriers_twilio
+    from getpatter.carriers.plivo import PlivoAdapter as PlivoAdapter
+    from getpatter.carriers.telnyx import TelnyxAdapter as TelnyxAdapter
+    from getpatter.carriers.twilio import TwilioAdapter as TwilioAdapter
     from getpatter.core.sentences import SentenceChunker as SentenceChunker
     from getpatter.core.spoken import filter_emoji as filter_emoji
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
@@ -205,6 +208,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "PcmCarry": "audio",
     "PipelineHooks": "agent_parts",
     "Plivo": "carriers.plivo:Carrier",
+    "PlivoAdapter": "carriers.plivo",
     "ProvisionError": "errors",
     "RateLimitError": "errors",
     "RealtimeTurnDetection": "agent_parts",
@@ -223,12 +227,14 @@ _EXPORTS: Final[dict[str, str]] = {
     "TTSConfig": "models",
     "TTSProvider": "tts.base",
     "Telnyx": "carriers.telnyx:Carrier",
+    "TelnyxAdapter": "carriers.telnyx",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",
     "TurnDetectionMode": "stt.speechmatics",
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
+    "TwilioAdapter": "carriers.twilio",
     "VADEvent": "vad.base",
     "VADProvider": "vad.base",
     "WhisperSTT": "stt.whisper",

@@ -27,13 +27,15 @@ PATHS: Final = {"self", "call_uuid", "app_id", "number", "from_", "to_"}
         ("POST /Application/", Applications.create),
         ("POST /Application/{id}/", Applications.update),
         ("POST /Number/{id}/", Numbers.update),
+        ("GET /PhoneNumber/", Numbers.search),
+        ("POST /PhoneNumber/{id}/", Numbers.buy),
     ],
 )
 def test_parameters_are_those_of_the_client_library(
     operation: str, method: Callable[..., Any]
 ) -> None:
     sent = set(inspect.signature(method).parameters)
-    if operation == "POST /Number/{id}/":
+    if operation in {"POST /Number/{id}/", "POST /PhoneNumber/{id}/"}:
         sent |= {"app_id"}
         assert sent - {"self", "number"} == set(OPERATIONS[operation])
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import typing
 from pathlib import Path
 from typing import Any, Final
@@ -68,6 +69,30 @@ def test_the_application_takes_what_the_client_library_sends() -> None:
     module = importlib.import_module("telnyx.types.call_control_application_update_params")
     known = set(typing.get_type_hints(module.CallControlApplicationUpdateParams))
     assert set(OPERATIONS["PATCH /call_control_applications/{id}"]) <= known
+
+
+def test_numbers_are_found_and_bought_as_the_client_library_does_it() -> None:
+    def fields(module: str, name: str) -> set[str]:
+        found = getattr(importlib.import_module(f"telnyx.types.{module}"), name)
+        return set(found.__annotations__)
+
+    offers = {
+        re.sub(r"^filter\[(\w+)\].*", r"\1", each)
+        for each in OPERATIONS["GET /available_phone_numbers"]
+    }
+    assert offers == fields("available_phone_number_list_params", "Filter")
+    assert set(OPERATIONS["POST /number_orders"]) == fields(
+        "number_order_create_params", "NumberOrderCreateParams"
+    )
+    assert set(OPERATIONS["PATCH /phone_numbers/{id}"]) == fields(
+        "phone_number_update_params", "PhoneNumberUpdateParams"
+    )
+    ours = {
+        re.sub(r"^filter\[([\w.]+)\].*", r"\1", each).replace(".", "_")
+        for each in OPERATIONS["GET /phone_numbers"]
+        if each.startswith("filter")
+    }
+    assert ours == fields("phone_number_list_params", "Filter")
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from twilio.rest.api.v2010.account.available_phone_number_country.local import LocalList
+from twilio.rest.api.v2010.account.available_phone_number_country.mobile import MobileList
+from twilio.rest.api.v2010.account.available_phone_number_country.national import NationalList
 from twilio.rest.api.v2010.account.call import CallContext, CallList
 from twilio.rest.api.v2010.account.call.recording import RecordingContext, RecordingList
-from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberContext
+from twilio.rest.api.v2010.account.incoming_phone_number import (
+    IncomingPhoneNumberContext,
+    IncomingPhoneNumberList,
+)
 
 from getpatter.testing.twilio_api import OPERATIONS
 
@@ -34,6 +40,10 @@ NEWER_THAN_THE_SPECIFICATION: Final = {
         ("POST /Calls/{CallSid}/Recordings.json", RecordingList._create),
         ("POST /Calls/{CallSid}/Recordings/{Sid}.json", RecordingContext._update),
         ("POST /IncomingPhoneNumbers/{Sid}.json", IncomingPhoneNumberContext._update),
+        ("POST /IncomingPhoneNumbers.json", IncomingPhoneNumberList._create),
+        ("GET /AvailablePhoneNumbers/{CountryCode}/Local.json", LocalList.page),
+        ("GET /AvailablePhoneNumbers/{CountryCode}/National.json", NationalList.page),
+        ("GET /AvailablePhoneNumbers/{CountryCode}/Mobile.json", MobileList.page),
     ],
 )
 def test_parameters_are_those_of_the_client_library(operation: str, method: Any) -> None:

@@ -302,9 +302,14 @@ def reply(*verbs: ET.Element) -> WebhookReply:
 def connect(stream: Stream) -> ET.Element:
     """The verb that brings both directions of a call's audio to our socket."""
     reference, token = quote(stream.reference, safe=""), urlencode({"token": stream.token})
+    return connect_to(f"wss://{stream.host}/ws/stream/{reference}?{token}")
+
+
+def connect_to(url: str) -> ET.Element:
+    """The verb that brings both directions of a call's audio to somebody's socket."""
     return element(
         "Stream",
-        f"wss://{stream.host}/ws/stream/{reference}?{token}",
+        url,
         bidirectional="true",
         keepCallAlive="true",
         contentType="audio/x-mulaw;rate=8000",

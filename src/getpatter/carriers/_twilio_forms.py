@@ -336,6 +336,18 @@ def connect(stream: Stream) -> ET.Element:
     return verb
 
 
+def connect_to(url: str, parameters: Mapping[str, str]) -> ET.Element:
+    """The verb that brings both directions of a call's audio to somebody's socket."""
+    verb = element("Connect")
+    inner = element("Stream", url=url)
+    verb.append(inner)
+    for name, text in parameters.items():
+        if len(name) + len(text) > _LONGEST_PARAMETER:
+            raise invalid(f"parameter {name!r}: name and value are 500 characters or more")
+        inner.append(element("Parameter", name=name, value=text))
+    return verb
+
+
 def say(text: str, language: str) -> ET.Element:
     """The verb that speaks `text` in `language`: `"en"`, `"en-GB"`; Twilio's own choice for others."""
     verb = element("Say")

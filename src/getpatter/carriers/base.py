@@ -7,11 +7,14 @@ opens a socket, reads a clock or makes a random number: instants, tokens and ans
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Final, Literal, Protocol
+from urllib.parse import urlsplit
 
+from getpatter.errors import ErrorCode, PatterConfigError
 from getpatter.net.messages import Exchange, WebhookReply, WebhookRequest
 from getpatter.types import AudioFormat
 
@@ -379,3 +382,69 @@ class Carrier(Protocol):
         document which says so.
         """
         ...
+
+
+# ------------------------------------------------------------------------------------------- adapters
+
+OFFERS: Final = 3
+"""How many numbers are looked at when one is bought: somebody else may be quicker with the first."""
+NOT_FOR_SALE: Final = frozenset({400, 404, 409, 410, 422})
+"""Statuses that refuse one number, or one kind of number, and say nothing against the next."""
+
+_COUNTRY: Final = re.compile(r"[A-Za-z]{2}", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?", re.ASCII)
+
+
+def checked_country(country: str, *, vendor: str) -> str:
+    """A country as ISO 3166 writes it, in capitals.
+
+    Raises:
+        PatterConfigError: it is not two letters.
+    """
+    if _COUNTRY.fullmatch(country):
+        return country.upper()
+    raise PatterConfigError(
+        f"country is two letters such as 'US', not {country!r}",
+        code=ErrorCode.INPUT_VALIDATION,
+        vendor=vendor,
+    )
+
+
+def checked_webhook(url: str, *, vendor: str) -> str:
+    """Where a carrier shall call: an `http(s)` URL as it is, or our own path at a bare host name.
+
+    Raises:
+        PatterConfigError: it is neither.
+    """
+    if _HOST.fullmatch(url):
+        return f"https://{url}/webhooks/{vendor}/voice"
+    return checked_url(url, {"http", "https"}, "webhook_url", vendor)
+
+
+def checked_stream(url: str, *, vendor: str) -> str:
+    """Where a carrier shall connect the audio of a call.
+
+    Raises:
+        PatterConfigError: not a `wss://` (or `ws://`) URL.
+    """
+    return checked_url(url, {"ws", "wss"}, "stream_url", vendor)
+
+
+def checked_url(url: str, schemes: set[str], name: str, vendor: str) -> str:
+    """`url`, when it begins with one of `schemes` and names a host.
+
+    Raises:
+        PatterConfigError: it does not; `name` says which argument is meant.
+    """
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in schemes and bool(parts.hostname)
+    except ValueError:
+        is_fine = False
+    if is_fine and url.isprintable() and " " not in url:
+        return url
+    raise PatterConfigError(
+        f"{name} begins with {' or '.join(f'{each}://' for each in sorted(schemes))} and names a host",
+        code=ErrorCode.INPUT_VALIDATION,
+        vendor=vendor,
+    )

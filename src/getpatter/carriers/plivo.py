@@ -21,20 +21,31 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from getpatter.carriers import _plivo_forms as forms
+from getpatter.carriers._plivo_adapter import PlivoAdapter
 from getpatter.carriers._plivo_wire import Wire
-from getpatter.carriers.base import Dial, Keep, Stream, Verdict, WebhookEvent
+from getpatter.carriers.base import (
+    NOT_FOR_SALE,
+    OFFERS,
+    Dial,
+    Keep,
+    Stream,
+    Verdict,
+    WebhookEvent,
+    checked_country,
+)
 from getpatter.config import LocalConfig, optional_credential
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
     PatterConnectionError,
+    PatterError,
     ProvisionError,
 )
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookReply, WebhookRequest
 from getpatter.net.refusals import refusal
 from getpatter.types import is_e164, masked
 
-__all__ = ["Carrier", "Plivo"]
+__all__ = ["Carrier", "Plivo", "PlivoAdapter"]
 
 _ORIGIN: Final = "https://api.plivo.com"
 _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,32}", re.ASCII)
@@ -44,9 +55,12 @@ _LONGEST_MESSAGE: Final = 3000
 _DETECTION_MS: Final = 5000
 
 
-class _Application(msgspec.Struct):
-    app_id: str
+class _Listed(msgspec.Struct):
+    """An entry of a list: an application, or a number for sale."""
+
+    app_id: str = ""
     app_name: str = ""
+    number: str = ""
 
 
 class _Answer(msgspec.Struct):
@@ -54,7 +68,7 @@ class _Answer(msgspec.Struct):
 
     request_uuid: str | list[str] | None = None
     app_id: str | None = None
-    objects: list[_Application] = []
+    objects: list[_Listed] = []
     total_amount: str | float | None = None
 
 
@@ -163,8 +177,10 @@ class Carrier:
 
     # ---------------------------------------------------------------------------------------- REST
 
-    def point_number(self, number: str, *, host: str) -> Exchange[None]:
+    def point_number(self, number: str, *, host: str = "", url: str = "") -> Exchange[None]:
         """Let calls to `number` ring at `https://host/webhooks/plivo/voice`, by an application of its own.
+
+        Or at `url`, which is then told of the call's end too.
 
         The application is called `getpatter-<number>` and used again at every start.
 
@@ -176,9 +192,9 @@ class Carrier:
         digits = forms.bare(number)
         name = f"getpatter-{digits}"
         settings = {
-            "answer_url": forms.hook(host, "voice"),
+            "answer_url": url or forms.hook(host, "voice"),
             "answer_method": "POST",
-            "hangup_url": forms.hook(host, "status"),
+            "hangup_url": url or forms.hook(host, "status"),
             "hangup_method": "POST",
         }
         found = self._body(
@@ -203,6 +219,30 @@ class Carrier:
                 vendor=forms.NAME,
             )
         self._body(linked)
+
+    def buy_number(self, country: str) -> Exchange[str]:
+        """Rent a number of `country` (`"US"`) that takes calls; returns it. Costs money at once. Never repeated.
+
+        Raises:
+            ProvisionError: none is to be had, or Plivo would not give what it offered.
+        """
+        code = checked_country(country, vendor=forms.NAME)
+        query = urlencode({"country_iso": code, "services": "voice", "limit": OFFERS})
+        found = yield self._request("GET", f"/PhoneNumber/?{query}")
+        offers = [] if found.status in NOT_FOR_SALE else self._body(found).objects
+        refused: PatterError | None = self._refusal(found) if found.status in NOT_FOR_SALE else None
+        for offer in offers:
+            bought = yield self._request(
+                "POST", f"/PhoneNumber/{quote(offer.number, safe='')}/", {}
+            )
+            if bought.status not in NOT_FOR_SALE:
+                self._body(bought)
+                return f"+{offer.number.removeprefix('+')}"
+            refused = self._refusal(bought)
+        raise ProvisionError(
+            f"Plivo has no number of {code} for this account" + (f": {refused}" if refused else ""),
+            vendor=forms.NAME,
+        )
 
     def dial(self, dial: Dial) -> Exchange[str]:
         """Place a call. Its document is fetched when it is answered (`CallArrived` with our reference).
@@ -237,6 +277,36 @@ class Carrier:
                 "machine_detection_url": forms.hook(host, "amd", ref=reference),
                 "machine_detection_method": "POST",
             }
+        return (yield from self._place(body))
+
+    def dial_document(
+        self,
+        to: str,
+        from_number: str,
+        answer_url: str,
+        *,
+        ring_timeout: int | None = 25,
+        max_call_duration: int = 3600,
+    ) -> Exchange[str]:
+        """Place a call whose document is fetched from `answer_url` when it is answered. Never repeated.
+
+        Raises:
+            PatterConfigError: a number is not one.
+        """
+        if not is_e164(from_number):
+            raise forms.invalid(f"{masked(from_number)} is not a number such as +15550001234")
+        body: dict[str, object] = {
+            "from": forms.bare(from_number),
+            "to": forms.bare(to),
+            "answer_url": answer_url,
+            "answer_method": "POST",
+            "time_limit": min(max_call_duration, _LONGEST_CALL),
+        }
+        if ring_timeout is not None:
+            body["ring_timeout"] = min(ring_timeout, _LONGEST_RING)
+        return (yield from self._place(body))
+
+    def _place(self, body: Mapping[str, object]) -> Exchange[str]:
         found = self._body((yield self._request("POST", "/Call/", body))).request_uuid or ""
         request_id = found[0] if isinstance(found, list) else found
         if not forms.CALL_ID.fullmatch(request_id):
@@ -380,7 +450,10 @@ class Carrier:
         """What a success says; a refusal is raised in Plivo's own words."""
         if response.status // 100 == 2:  # noqa: PLR2004 - 2xx
             return _answer(response.body)
-        raise refusal(
+        raise self._refusal(response)
+
+    def _refusal(self, response: HttpResponse) -> PatterError:
+        return refusal(
             forms.NAME,
             response.status,
             response.body.decode(errors="replace"),

@@ -21,70 +21,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import ClassVar, Final, Literal, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
 from getpatter.carriers import _telnyx_events as incoming
+from getpatter.carriers import _telnyx_forms as forms
+from getpatter.carriers._telnyx_adapter import TelnyxAdapter
 from getpatter.carriers._telnyx_state import CALL_ID, NAME, Codec, State
 from getpatter.carriers._telnyx_wire import ByteOrder, Wire
-from getpatter.carriers.base import Dial, Keep, Stream, Verdict, WebhookEvent
+from getpatter.carriers.base import (
+    Dial,
+    Keep,
+    Stream,
+    Verdict,
+    WebhookEvent,
+)
 from getpatter.config import LocalConfig, optional_credential
 from getpatter.errors import (
     AuthenticationError,
-    ErrorCode,
     PatterConfigError,
     PatterConnectionError,
+    PatterError,
     ProvisionError,
 )
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookReply, WebhookRequest
 from getpatter.net.refusals import refusal
-from getpatter.types import MULAW_8K, PCM16_16K, is_e164, masked
+from getpatter.types import MULAW_8K, PCM16_16K
 
-__all__ = ["Carrier", "Telnyx"]
+__all__ = ["Carrier", "Telnyx", "TelnyxAdapter"]
 
 logger = logging.getLogger(__name__)
 
 _BASE: Final = "https://api.telnyx.com/v2"
 _PLACEHOLDERS: Final = frozenset({"...", "…"})
 """What stands in examples where a key would stand; a program may still hold it."""
-_SIP: Final = re.compile(r"sips?:[^\s<>\"']{1,250}", re.ASCII | re.IGNORECASE)
 _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,64}", re.ASCII)
 _LONGEST_CALL: Final = 14400
 _RINGS: Final = (5, 600)
 _LONGEST_MESSAGE: Final = 3000
 _KEY_MS: Final = 250
 _ALREADY_OVER: Final = "90018"
-_LOCALE: Final = re.compile(r"[a-z]{2,3}-[A-Z]{2}", re.ASCII)
-# `speak` takes these locales; each language by the one most people mean who say only the language.
-_LOCALES: Final = {
-    "ar": "arb",
-    "cy": "cy-GB",
-    "da": "da-DK",
-    "de": "de-DE",
-    "en": "en-US",
-    "es": "es-ES",
-    "fr": "fr-FR",
-    "hi": "hi-IN",
-    "is": "is-IS",
-    "it": "it-IT",
-    "ja": "ja-JP",
-    "ko": "ko-KR",
-    "nb": "nb-NO",
-    "nl": "nl-NL",
-    "no": "nb-NO",
-    "pl": "pl-PL",
-    "pt": "pt-BR",
-    "ro": "ro-RO",
-    "ru": "ru-RU",
-    "sv": "sv-SE",
-    "tr": "tr-TR",
-    "zh": "cmn-CN",
-}
-_MORE_LOCALES: Final = frozenset(
-    {"en-AU", "en-GB", "en-IN", "es-MX", "es-US", "fr-CA", "pt-PT", *_LOCALES.values()}
-)
 
 
 class _Result(msgspec.Struct):
@@ -154,9 +132,9 @@ class Carrier:
                 vendor=NAME,
             )
         if self.media_codec not in {"L16", "PCMU"}:
-            raise _invalid(f"media_codec is 'L16' or 'PCMU', not {self.media_codec!r}")
+            raise forms.invalid(f"media_codec is 'L16' or 'PCMU', not {self.media_codec!r}")
         if self.l16_byte_order not in {"auto", "little", "big"}:
-            raise _invalid(
+            raise forms.invalid(
                 f"l16_byte_order is 'auto', 'little' or 'big', not {self.l16_byte_order!r}"
             )
         object.__setattr__(self, "_key", _checked_key(self.public_key))
@@ -170,7 +148,13 @@ class Carrier:
 
     @classmethod
     def without_credentials(
-        cls, api_key: str = "", connection_id: str = "", public_key: str = ""
+        cls,
+        api_key: str = "",
+        connection_id: str = "",
+        public_key: str = "",
+        *,
+        media_codec: Codec = "L16",
+        base_url: str = "",
     ) -> Self:
         """For a server that only answers calls: takes what it is given and never reads the environment.
 
@@ -185,6 +169,8 @@ class Carrier:
             object.__setattr__(carrier, each.name, each.default)
         object.__setattr__(carrier, "api_key", api_key)
         object.__setattr__(carrier, "connection_id", connection_id)
+        object.__setattr__(carrier, "media_codec", media_codec)
+        object.__setattr__(carrier, "base_url", base_url)
         public_key = _without_placeholder(public_key)
         object.__setattr__(carrier, "public_key", public_key)
         object.__setattr__(carrier, "_key", _checked_key(public_key))
@@ -248,8 +234,8 @@ class Carrier:
 
     # ------------------------------------------------------------------------------------- commands
 
-    def point_number(self, number: str, *, host: str) -> Exchange[None]:
-        """Let the application send its webhooks to `https://host/webhooks/telnyx/voice`.
+    def point_number(self, number: str, *, host: str = "", url: str = "") -> Exchange[None]:
+        """Let the application send its webhooks to `https://host/webhooks/telnyx/voice`, or to `url`.
 
         The number must belong to the application already; Telnyx keeps webhooks with applications.
 
@@ -258,21 +244,21 @@ class Carrier:
         """
         del number
         if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", self.connection_id):
-            raise _invalid("connection_id is not the id of a Telnyx application")
+            raise forms.invalid("connection_id is not the id of a Telnyx application")
         path = f"/call_control_applications/{quote(self.connection_id, safe='')}"
-        found = yield self._request("GET", path)
+        found = yield self.request("GET", path)
         if found.status == HTTPStatus.NOT_FOUND:
             raise ProvisionError(
                 "the Telnyx account has no Call Control application with this connection_id",
                 vendor=NAME,
             )
         body: dict[str, object] = {
-            "webhook_event_url": _hook(host),
+            "webhook_event_url": url or _hook(host),
             "webhook_api_version": "2",
         }
         if name := self._body(found).application_name:
             body["application_name"] = name
-        self._body((yield self._request("PATCH", path, body, is_repeatable=True)))
+        self._body((yield self.request("PATCH", path, body, is_repeatable=True)))
 
     def dial(self, dial: Dial) -> Exchange[str]:
         """Place a call and connect it to `dial.stream` when it is answered. Never repeated as it is.
@@ -280,32 +266,66 @@ class Carrier:
         Raises:
             PatterConfigError: a number is not one.
         """
-        _check_target(dial.to)
-        _check_number(dial.from_number)
         stream = dial.stream
-        body: dict[str, object] = {
-            "connection_id": self.connection_id,
-            "to": dial.to,
-            "from": dial.from_number,
-            "time_limit_secs": min(dial.max_call_duration, _LONGEST_CALL),
-        }
-        if dial.ring_timeout is not None:
-            shortest, longest = _RINGS
-            body["timeout_secs"] = max(shortest, min(dial.ring_timeout, longest))
+        body = self._dialled(dial.to, dial.from_number, dial.ring_timeout, dial.max_call_duration)
         if dial.detects_machines:
             body["answering_machine_detection"] = "greeting_end"
         with_stream = {
             **body,
-            **_streaming_fields(stream, self.media_codec),
+            **forms.streaming_fields(stream, self.media_codec),
             "client_state": State(stream.reference, self.media_codec).text(),
             "command_id": _command_id(stream.reference, "dial", stream.token),
         }
-        response = yield self._request("POST", "/calls", with_stream)
+        response = yield self.request("POST", "/calls", with_stream)
         if _refuses_stream(response):  # the stream is asked for when the call is answered
             logger.warning("telnyx.stream_postponed command=dial")
             body["client_state"] = State(stream.reference).text()
             body["command_id"] = _command_id(stream.reference, "dial alone", stream.token)
-            response = yield self._request("POST", "/calls", body)
+            response = yield self.request("POST", "/calls", body)
+        return self._placed(response)
+
+    def dial_stream(
+        self,
+        to: str,
+        from_number: str,
+        stream_url: str,
+        *,
+        ring_timeout: int | None = 25,
+        max_call_duration: int = 3600,
+        webhook_url: str = "",
+    ) -> Exchange[str]:
+        """Place a call and connect it to a media socket that is not ours. Never repeated.
+
+        Raises:
+            PatterConfigError: a number is not one, or there is no `connection_id`.
+        """
+        body = {
+            **self._dialled(to, from_number, ring_timeout, max_call_duration),
+            **forms.stream_to(stream_url, self.media_codec),
+        }
+        if webhook_url:
+            body["webhook_url"] = webhook_url
+        return self._placed((yield self.request("POST", "/calls", body)))
+
+    def _dialled(
+        self, to: str, from_number: str, ring_timeout: int | None, max_call_duration: int
+    ) -> dict[str, object]:
+        forms.check_target(to)
+        forms.check_number(from_number)
+        if not self.connection_id:
+            raise forms.invalid("a call needs connection_id, the Call Control application it is of")
+        body: dict[str, object] = {
+            "connection_id": self.connection_id,
+            "to": to,
+            "from": from_number,
+            "time_limit_secs": min(max_call_duration, _LONGEST_CALL),
+        }
+        if ring_timeout is not None:
+            shortest, longest = _RINGS
+            body["timeout_secs"] = max(shortest, min(ring_timeout, longest))
+        return body
+
+    def _placed(self, response: HttpResponse) -> str:
         call_id = self._body(response).call_control_id or ""
         if not CALL_ID.fullmatch(call_id):
             raise PatterConnectionError(
@@ -321,7 +341,7 @@ class Carrier:
 
     def is_alive(self, call_id: str) -> Exchange[bool]:
         """Whether Telnyx still has the call."""
-        response = yield self._request("GET", f"/calls/{_path_part(call_id)}")
+        response = yield self.request("GET", f"/calls/{_path_part(call_id)}")
         if _is_over(response):
             return False
         return bool(self._body(response).is_alive)
@@ -358,8 +378,8 @@ class Carrier:
             PatterConfigError: `to` is neither, or `from_number` is no number.
         """
         del keep
-        _check_target(to)
-        _check_number(from_number)
+        forms.check_target(to)
+        forms.check_number(from_number)
         body = {
             "to": to,
             "from": from_number,
@@ -381,9 +401,8 @@ class Carrier:
         """
         del host, keep
         if not 0 < len(text) <= _LONGEST_MESSAGE:
-            raise _invalid(f"a message of {len(text)} characters; Telnyx speaks 1 to 3000")
-        locale = language if language in _MORE_LOCALES else _LOCALES.get(language[:2].lower())
-        body = {"payload": text, "voice": "female", "language": locale or "en-US"}
+            raise forms.invalid(f"a message of {len(text)} characters; Telnyx speaks 1 to 3000")
+        body = {"payload": text, "voice": "female", "language": forms.locale(language)}
         yield from self._order(call_id, "speak", body)
 
     def send_keys(
@@ -395,15 +414,15 @@ class Carrier:
             PatterConfigError: other characters, none, or more than 64.
         """
         if not _DIGITS.fullmatch(digits):
-            raise _invalid("digits are 1 to 64 of 0-9 A-D # * w W")
-        body = {"digits": _spaced(digits, delay_ms), "duration_millis": _KEY_MS}
+            raise forms.invalid("digits are 1 to 64 of 0-9 A-D # * w W")
+        body = {"digits": forms.spaced(digits, delay_ms), "duration_millis": _KEY_MS}
         yield from self._order(call_id, "send_dtmf", body, serial)
 
     def _answer(self, call_id: str, stream: Stream) -> Exchange[None]:
         alone: dict[str, object] = {"client_state": State(stream.reference).text()}
         if self.media_codec == "PCMU":
             with_stream = {
-                **_streaming_fields(stream, "PCMU"),
+                **forms.streaming_fields(stream, "PCMU"),
                 "client_state": State(stream.reference, "PCMU").text(),
             }
             del with_stream["stream_bidirectional_sampling_rate"]
@@ -419,7 +438,7 @@ class Carrier:
 
     def _streaming(self, call_id: str, stream: Stream, codec: Codec) -> HttpRequest:
         body = {
-            **_streaming_fields(stream, codec),
+            **forms.streaming_fields(stream, codec),
             "client_state": State(stream.reference, codec).text(),
         }
         return self._command(call_id, "streaming_start", body)
@@ -439,9 +458,9 @@ class Carrier:
         mark = json.dumps([serial, fields], sort_keys=True)
         fields = {**fields, "command_id": _command_id(call_id, verb, mark)}
         path = f"/calls/{_path_part(call_id)}/actions/{verb}"
-        return self._request("POST", path, fields, is_repeatable=True)
+        return self.request("POST", path, fields, is_repeatable=True)
 
-    def _request(
+    def request(
         self,
         method: Literal["GET", "POST", "PATCH"],
         path: str,
@@ -449,6 +468,7 @@ class Carrier:
         *,
         is_repeatable: bool = False,
     ) -> HttpRequest:
+        """A request of this account, to be sent."""
         if not self.api_key:
             raise AuthenticationError("requests to Telnyx need an API key", vendor=NAME)
         headers = {"authorization": f"Bearer {self.api_key}", "accept": "application/json"}
@@ -466,7 +486,11 @@ class Carrier:
         """What a success says; a refusal is raised in Telnyx's own words."""
         if _is_success(response):
             return _read(response).data
-        raise refusal(
+        raise self.refused(response)
+
+    def refused(self, response: HttpResponse) -> PatterError:
+        """A refusal in Telnyx's own words."""
+        return refusal(
             NAME,
             response.status,
             response.body.decode(errors="replace"),
@@ -476,10 +500,6 @@ class Carrier:
 
 
 Telnyx = Carrier
-
-
-def _invalid(text: str) -> PatterConfigError:
-    return PatterConfigError(text, code=ErrorCode.INPUT_VALIDATION, vendor=NAME)
 
 
 def _without_placeholder(key: str) -> str:
@@ -503,19 +523,9 @@ def _checked_key(text: str) -> bytes:
         ) from exc
 
 
-def _check_number(number: str) -> None:
-    if not is_e164(number):
-        raise _invalid(f"{masked(number)} is not a number such as +15550001234")
-
-
-def _check_target(target: str) -> None:
-    if not is_e164(target) and not _SIP.fullmatch(target):
-        raise _invalid(f"{masked(target)} is neither a number such as +15550001234 nor a sip: URI")
-
-
 def _path_part(call_id: str) -> str:
     if not CALL_ID.fullmatch(call_id):
-        raise _invalid("that is not the id of a Telnyx call")
+        raise forms.invalid("that is not the id of a Telnyx call")
     return quote(call_id, safe="")
 
 
@@ -523,32 +533,9 @@ def _hook(host: str) -> str:
     return f"https://{host}/webhooks/{NAME}/voice"
 
 
-def _streaming_fields(stream: Stream, codec: Codec) -> dict[str, object]:
-    reference, token = quote(stream.reference, safe=""), urlencode({"token": stream.token})
-    return {
-        "stream_url": f"wss://{stream.host}/ws/stream/{reference}?{token}",
-        "stream_track": "inbound_track",
-        "stream_codec": codec,
-        "stream_bidirectional_mode": "rtp",
-        "stream_bidirectional_target_legs": "self",
-        "stream_bidirectional_codec": codec,
-        "stream_bidirectional_sampling_rate": 16000 if codec == "L16" else 8000,
-    }
-
-
 def _command_id(call: str, verb: str, mark: str) -> str:
     """The same for the same command, another one for any other: Telnyx ignores what it has seen lately."""
     return str(uuid5(NAMESPACE_URL, f"{call}\n{verb}\n{mark}"))
-
-
-def _spaced(digits: str, delay_ms: int) -> str:
-    """The keys with as many half seconds between them as `delay_ms` asks for beyond Telnyx's own spacing."""
-    pauses = "w" * (max(0, delay_ms - _CARRIERS_SPACING_MS) // _HALF_SECOND)
-    return pauses.join(digits)
-
-
-_CARRIERS_SPACING_MS: Final = 300
-_HALF_SECOND: Final = 500
 
 
 def _read(response: HttpResponse) -> _Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import ClassVar, Final, Literal, Self
@@ -18,20 +18,32 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from getpatter.carriers import _twilio_forms as forms
+from getpatter.carriers._twilio_adapter import TwilioAdapter
 from getpatter.carriers._twilio_wire import Wire
-from getpatter.carriers.base import FINAL_STATUSES, Dial, Keep, Stream, Verdict, WebhookEvent
+from getpatter.carriers.base import (
+    FINAL_STATUSES,
+    NOT_FOR_SALE,
+    OFFERS,
+    Dial,
+    Keep,
+    Stream,
+    Verdict,
+    WebhookEvent,
+    checked_country,
+)
 from getpatter.config import LocalConfig, optional_credential, setting
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
     PatterConnectionError,
+    PatterError,
     ProvisionError,
 )
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookReply, WebhookRequest
 from getpatter.net.refusals import refusal
 from getpatter.types import masked
 
-__all__ = ["Carrier", "Twilio"]
+__all__ = ["Carrier", "Twilio", "TwilioAdapter"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +59,21 @@ class _Number(msgspec.Struct):
     trunk_sid: str | None = None
 
 
+class _Offer(msgspec.Struct):
+    phone_number: str
+
+
 class _Answer(msgspec.Struct):
     """What we read of the answers to REST requests, refusals included."""
 
     sid: str | None = None
+    phone_number: str | None = None
     status: str | int | None = None
     price: str | float | None = None
     price_unit: str | None = None
     code: int | None = None
     incoming_phone_numbers: list[_Number] = []
+    available_phone_numbers: list[_Offer] = []
 
 
 _answers: Final = msgspec.json.Decoder(_Answer)
@@ -180,8 +198,8 @@ class Carrier:
 
     # ---------------------------------------------------------------------------------------- REST
 
-    def point_number(self, number: str, *, host: str) -> Exchange[None]:
-        """Let calls to `number` ring at `https://host/webhooks/twilio/voice`.
+    def point_number(self, number: str, *, host: str = "", url: str = "") -> Exchange[None]:
+        """Let calls to `number` ring at `https://host/webhooks/twilio/voice`, or at `url`.
 
         Raises:
             ProvisionError: the account does not own the number.
@@ -202,9 +220,35 @@ class Carrier:
                 masked(number),
                 "application" if owned.voice_application_sid else "trunk",
             )
-        form = [("VoiceUrl", forms.hook(host, "voice")), ("VoiceMethod", "POST")]
+        form = [("VoiceUrl", url or forms.hook(host, "voice")), ("VoiceMethod", "POST")]
         path = f"/IncomingPhoneNumbers/{quote(owned.sid, safe='')}.json"
         self._body((yield self._request("POST", path, form, is_repeatable=True)))
+
+    def buy_number(self, country: str) -> Exchange[str]:
+        """Buy a number of `country` (`"US"`) that takes calls; returns it. Costs money at once. Never repeated.
+
+        Raises:
+            ProvisionError: none is for sale, or Twilio would not sell what it offered.
+        """
+        code = checked_country(country, vendor=forms.NAME)
+        refused: PatterError | None = None
+        for kind in ("Local", "National", "Mobile"):
+            query = urlencode({"VoiceEnabled": "true", "PageSize": OFFERS})
+            path = f"/AvailablePhoneNumbers/{code}/{kind}.json?{query}"
+            found = yield self._request("GET", path)
+            if found.status == HTTPStatus.NOT_FOUND:  # no numbers of this kind in that country
+                continue
+            for offer in self._body(found).available_phone_numbers:
+                form = [("PhoneNumber", offer.phone_number)]
+                bought = yield self._request("POST", "/IncomingPhoneNumbers.json", form)
+                if bought.status not in NOT_FOR_SALE:
+                    return self._body(bought).phone_number or offer.phone_number
+                refused = self._refusal(bought)
+        raise ProvisionError(
+            f"Twilio has no number of {code} for this account"
+            + (f": {refused}" if refused else ""),
+            vendor=forms.NAME,
+        )
 
     def dial(self, dial: Dial) -> Exchange[str]:
         """Place a call and connect it to `dial.stream` when it is answered. Never repeated.
@@ -236,6 +280,40 @@ class Carrier:
                 ("AsyncAmdStatusCallback", forms.hook(host, "amd")),
                 ("AsyncAmdStatusCallbackMethod", "POST"),
             ]
+        return (yield from self._place(form))
+
+    def dial_stream(  # noqa: PLR0913 - what a call is made of
+        self,
+        to: str,
+        from_number: str,
+        stream_url: str,
+        *,
+        ring_timeout: int | None = 25,
+        max_call_duration: int = 3600,
+        parameters: Mapping[str, str] | None = None,
+        status_callback: str = "",
+    ) -> Exchange[str]:
+        """Place a call and connect it to a media socket that is not ours. Never repeated.
+
+        Raises:
+            PatterConfigError: a number or a URL is not one, or the document is too long.
+        """
+        forms.check_target(to)
+        forms.check_number(from_number)
+        document = forms.inline(forms.connect_to(stream_url, parameters or {}))
+        form = [
+            ("To", to),
+            ("From", from_number),
+            ("Twiml", document),
+            ("TimeLimit", str(max_call_duration)),
+        ]
+        if ring_timeout is not None:
+            form.append(("Timeout", str(ring_timeout)))
+        if status_callback:
+            form += [("StatusCallback", status_callback), ("StatusCallbackMethod", "POST")]
+        return (yield from self._place(form))
+
+    def _place(self, form: Sequence[tuple[str, str]]) -> Exchange[str]:
         sid = self._body((yield self._request("POST", "/Calls.json", form))).sid or ""
         if not forms.CALL_SID.fullmatch(sid):
             raise PatterConnectionError(
@@ -381,7 +459,10 @@ class Carrier:
         """What a success says; a refusal is raised in Twilio's own words."""
         if _is_success(response):
             return _answer(response.body)
-        raise refusal(
+        raise self._refusal(response)
+
+    def _refusal(self, response: HttpResponse) -> PatterError:
+        return refusal(
             forms.NAME,
             response.status,
             response.body.decode(errors="replace"),

@@ -83,6 +83,12 @@ class SimulatedPlivo:
         """Who can be called, by number without `+` or SIP URI; others answer after a second and are silent."""
         self.applications: dict[str, dict[str, Any]] = {}
         """By id."""
+        self.numbers: list[str] = [number.removeprefix("+")]
+        """Numbers of the account, without `+`."""
+        self.for_sale: dict[str, list[str]] = {"US": ["15550002001", "15550002002"]}
+        """Numbers that can be rented, by country."""
+        self.sold_meanwhile: set[str] = set()
+        """Offered, but somebody else rents them first."""
         self.linked_to = ""
         """Id of the application that the number belongs to."""
         self.delivers_twice = False
@@ -275,7 +281,7 @@ class SimulatedPlivo:
     def place_call(self, body: Body) -> Mapping[str, object]:
         """Begin an outbound call."""
         to, source = str(body["to"]), str(body["from"])
-        if source != self.number.removeprefix("+"):
+        if source not in self.numbers:
             raise ApiError(403, "the from number does not belong to the account")
         if not to.isdecimal() and not to.startswith(("sip:", "sips:")):
             raise ApiError(400, f"{to} is not a valid phone number")
@@ -344,9 +350,31 @@ class SimulatedPlivo:
 
     def link_number(self, number: str, app_id: str) -> None:
         """Let calls to a number go to an application."""
-        if number != self.number.removeprefix("+") or app_id not in self.applications:
+        if number not in self.numbers or app_id not in self.applications:
             raise not_found()
         self.linked_to = app_id
+
+    def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers to be rented."""
+        offers = self.for_sale.get(str(body["country_iso"]), [])
+        return [
+            {
+                "number": number,
+                "country": body["country_iso"],
+                "type": "local",
+                "voice_enabled": True,
+            }
+            for number in offers[: int(body.get("limit", 20))]
+        ]
+
+    def buy_number(self, number: str) -> Mapping[str, object]:
+        """Rent a number to the account."""
+        shelf = next((each for each in self.for_sale.values() if number in each), None)
+        if shelf is None or number in self.sold_meanwhile:
+            raise ApiError(400, f"{number} is not available")
+        shelf.remove(number)
+        self.numbers.append(number)
+        return {"numbers": [{"number": number, "status": "Success"}], "status": "fulfilled"}
 
     def _call(self, call_id: str) -> SimulatedPlivoCall:
         for call in self.calls:

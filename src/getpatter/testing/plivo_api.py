@@ -52,6 +52,13 @@ OPERATIONS: Final[Mapping[str, Mapping[str, bool]]] = {
     "GET /Application/": _names("app_name subaccount limit offset"),
     "POST /Application/": _names("app_name! " + _APPLICATION),
     "POST /Application/{id}/": _names(_APPLICATION),
+    "GET /PhoneNumber/": _names(
+        "country_iso! type pattern region services lata rate_center limit offset eligible city npanxx "
+        "local_calling_area"
+    ),
+    "POST /PhoneNumber/{id}/": _names(
+        "app_id verification_info cnam_lookup ha_enable compliance_application_id"
+    ),
     "POST /Number/{id}/": _names("app_id subaccount alias verification_info cnam_lookup"),
 }
 """What the simulation offers, below `/v1/Account/{auth_id}`."""
@@ -64,6 +71,7 @@ _STATUSES: Final = {
     "POST /Call/{id}/DTMF/": 202,
     "POST /Application/{id}/": 202,
     "POST /Number/{id}/": 202,
+    "POST /PhoneNumber/{id}/": 201,
     "DELETE /Call/{id}/": 204,
 }
 _LIMITS: Final = {
@@ -157,6 +165,14 @@ class Account(Protocol):
         """Let calls to a number go to an application."""
         ...
 
+    def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers to be rented."""
+        ...
+
+    def buy_number(self, number: str) -> Mapping[str, object]:
+        """Rent a number to the account."""
+        ...
+
 
 class Api:
     """Answers requests. Pure but for what the account does."""
@@ -237,7 +253,9 @@ class Api:
         self.problems.append(problem)
         raise ApiError(400, problem)
 
-    def _do(self, operation: str, found: str, body: Body) -> Mapping[str, object]:
+    def _do(  # noqa: C901, PLR0911 - one operation after the other
+        self, operation: str, found: str, body: Body
+    ) -> Mapping[str, object]:
         account = self._account
         message: Mapping[str, object] = {"message": "done"}
         match operation:
@@ -256,6 +274,10 @@ class Api:
                 account.press(found, body)
             case "GET /Application/":
                 return {"objects": list(account.find_applications(str(body.get("app_name", ""))))}
+            case "GET /PhoneNumber/":
+                return {"objects": list(account.find_offers(body))}
+            case "POST /PhoneNumber/{id}/":
+                return account.buy_number(found)
             case "POST /Application/" | "POST /Application/{id}/":
                 return account.set_application(found, body)
             case _:

@@ -20,7 +20,7 @@ import asyncio
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -91,6 +91,17 @@ class SimulatedTelnyx:
         self.calls: list[SimulatedTelnyxCall] = []
         self.callees: dict[str, Callee] = {}
         """Who can be called, by number or SIP URI; others answer after a second and are silent."""
+        self.numbers: dict[str, dict[str, str]] = {
+            number: {"id": "1000000000000000001", "connection_id": connection_id}
+        }
+        """Numbers of the account, each with its id and application."""
+        self.for_sale: dict[str, list[str]] = {"US": ["+15550002001", "+15550002002"]}
+        """Numbers that can be bought, by country."""
+        self.sold_meanwhile: set[str] = set()
+        """Offered, but somebody else buys them first."""
+        self.order_takes = 0
+        """How often an order is asked about before it is complete; negative: it fails."""
+        self._orders: dict[str, int] = {}
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same id."""
         self.delay_s = 0.0
@@ -306,7 +317,7 @@ class SimulatedTelnyx:
             raise ApiError(422, "10015", "Invalid value for connection_id", "/connection_id")
         if not is_e164(to) and not to.startswith(("sip:", "sips:")):
             raise ApiError(422, "10016", "Phone number must be in +E164 format", "/to")
-        if body["from"] != self.number:
+        if body["from"] not in self.numbers:
             raise ApiError(403, "10010", "The from number does not belong to the account", "/from")
         callee = self.callees.get(to) or Callee()
         call = SimulatedTelnyxCall(
@@ -345,6 +356,57 @@ class SimulatedTelnyx:
         shown = self.show_application(application_id)
         self.webhook_url = str(body["webhook_event_url"])
         return {**shown, "webhook_event_url": self.webhook_url}
+
+    def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers for sale."""
+        offers = self.for_sale.get(str(body.get("filter[country_code]", "US")), [])
+        return [
+            {"record_type": "available_phone_number", "phone_number": number, "quickship": True}
+            for number in offers[: int(body.get("filter[limit]", 100))]
+        ]
+
+    def order_numbers(self, body: Body) -> Mapping[str, object]:
+        """Sell numbers to the account."""
+        wanted = [str(each["phone_number"]) for each in body.get("phone_numbers", ())]
+        for number in wanted:
+            shelf = next((each for each in self.for_sale.values() if number in each), None)
+            if shelf is None or number in self.sold_meanwhile:
+                raise ApiError(422, "10015", f"{number} is not available", "/phone_numbers")
+            shelf.remove(number)
+            self.numbers[number] = {
+                "id": self.new_id("1"),
+                "connection_id": str(body.get("connection_id", "")),
+            }
+        order_id = self.new_id("order-")
+        self._orders[order_id] = self.order_takes
+        status = "pending" if self.order_takes else "success"
+        return {"record_type": "number_order", "id": order_id, "status": status}
+
+    def show_order(self, order_id: str) -> Mapping[str, object]:
+        """How an order stands."""
+        if order_id not in self._orders:
+            raise not_found()
+        left = self._orders[order_id]
+        self._orders[order_id] = left - 1 if left > 0 else left
+        status = "failure" if left < 0 else "pending" if left > 1 else "success"
+        return {"record_type": "number_order", "id": order_id, "status": status}
+
+    def find_numbers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers of the account."""
+        wanted = str(body.get("filter[phone_number]", ""))
+        return [
+            {"record_type": "phone_number", "phone_number": number, **facts}
+            for number, facts in self.numbers.items()
+            if wanted in number
+        ]
+
+    def update_number(self, number_id: str, body: Body) -> Mapping[str, object]:
+        """Put a number elsewhere."""
+        for number, facts in self.numbers.items():
+            if facts["id"] == number_id:
+                facts["connection_id"] = str(body["connection_id"])
+                return {"record_type": "phone_number", "phone_number": number, **facts}
+        raise not_found()
 
     def _call(self, call_id: str) -> SimulatedTelnyxCall:
         for call in self.calls:

@@ -11,10 +11,10 @@ import hmac
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from getpatter.net.messages import HttpRequest, HttpResponse
 
@@ -88,6 +88,31 @@ call_cost_in_webhooks bool; dtmf_type text; inbound any; outbound any
 """
 
 
+_FIND_OFFERS: Final = """
+filter[administrative_area] text; filter[best_effort] text; filter[country_code] text
+filter[exclude_held_numbers] text; filter[features][] enum:sms|mms|voice|fax|emergency|hd_voice|international_sms|\
+local_calling
+filter[limit] text; filter[locality] text; filter[national_destination_code] text
+filter[phone_number][contains] text; filter[phone_number][ends_with] text; filter[phone_number][starts_with] text
+filter[phone_number_type] enum:local|toll_free|mobile|national|shared_cost; filter[quickship] text
+filter[rate_center] text; filter[reservable] text
+"""
+_ORDER: Final = """
+billing_group_id text; connection_id text; customer_reference text; messaging_profile_id text; phone_numbers any
+"""
+_FIND_NUMBERS: Final = """
+filter[billing_group_id] text; filter[connection_id] text; filter[country_iso_alpha2] text
+filter[customer_reference] text; filter[emergency_address_id] text; filter[number_type][eq] text
+filter[phone_number] text; filter[source] enum:ported|purchased; filter[status] text; filter[tag] text
+filter[voice.connection_name][contains] text; filter[voice.usage_payment_method] text; filter[without_tags] text
+handle_messaging_profile_error enum:true|false; page[number] text; page[size] text; sort text
+"""
+_UPDATE_NUMBER: Final = """
+address_id text; billing_group_id text; connection_id text; customer_reference text; external_pin text
+hd_voice_enabled bool; tags any
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """What a parameter may hold."""
@@ -158,6 +183,11 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Parameter]]] = {
     _ACTION + "send_dtmf": _table(_SAME_EVERYWHERE, "digits! text; duration_millis int:100-500"),
     "GET /call_control_applications/{id}": {},
     "PATCH /call_control_applications/{id}": _table(_APPLICATION),
+    "GET /available_phone_numbers": _table(_FIND_OFFERS),
+    "POST /number_orders": _table(_ORDER),
+    "GET /number_orders/{id}": {},
+    "GET /phone_numbers": _table(_FIND_NUMBERS),
+    "PATCH /phone_numbers/{id}": _table(_UPDATE_NUMBER),
 }
 """What the simulation offers."""
 
@@ -220,6 +250,26 @@ class Account(Protocol):
         """Set its webhook."""
         ...
 
+    def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers for sale."""
+        ...
+
+    def order_numbers(self, body: Body) -> Mapping[str, object]:
+        """Sell numbers to the account."""
+        ...
+
+    def show_order(self, order_id: str) -> Mapping[str, object]:
+        """How an order stands."""
+        ...
+
+    def find_numbers(self, body: Body) -> Sequence[Mapping[str, object]]:
+        """Numbers of the account."""
+        ...
+
+    def update_number(self, number_id: str, body: Body) -> Mapping[str, object]:
+        """Put a number elsewhere."""
+        ...
+
 
 class Api:
     """Answers requests. Pure but for what the account does."""
@@ -280,7 +330,9 @@ class Api:
         if command_id and mark in self._seen:
             self.repeated.append(f"{operation} {command_id}")
             return self._seen[mark]
-        response = _json(200, {"data": dict(self._do(operation, found, body))})
+        done = self._do(operation, found, body)
+        data = dict(done) if isinstance(done, Mapping) else [dict(each) for each in done]
+        response = _json(200, {"data": data})
         self._seen[mark] = response
         return response
 
@@ -302,7 +354,9 @@ class Api:
         self.problems.append(problem)
         raise ApiError(422, "10015", problem, f"/{name}")
 
-    def _do(self, operation: str, found: str, body: Body) -> Mapping[str, object]:
+    def _do(  # noqa: PLR0911 - one operation after the other
+        self, operation: str, found: str, body: Body
+    ) -> Mapping[str, object] | Sequence[Mapping[str, object]]:
         account = self._account
         match operation.split("/"):
             case ["POST ", "calls"]:
@@ -311,6 +365,16 @@ class Api:
                 return account.show_call(found)
             case ["POST ", "calls", _, "actions", verb]:
                 return account.command(found, verb, body)
+            case ["GET ", "available_phone_numbers"]:
+                return account.find_offers(body)
+            case ["POST ", "number_orders"]:
+                return account.order_numbers(body)
+            case ["GET ", "number_orders", _]:
+                return account.show_order(found)
+            case ["GET ", "phone_numbers"]:
+                return account.find_numbers(body)
+            case ["PATCH ", "phone_numbers", _]:
+                return account.update_number(found, body)
             case ["GET ", *_]:
                 return account.show_application(found)
             case _:
@@ -329,7 +393,7 @@ def _operation(method: str, path: str) -> tuple[str, str]:
 
 def _body(request: HttpRequest) -> Body:
     if not request.body:
-        return {}
+        return dict(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
     try:
         parsed: object = json.loads(request.body)
     except ValueError:

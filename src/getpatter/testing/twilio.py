@@ -127,6 +127,10 @@ class SimulatedTwilio:
         self.api = Api(self)
         self._serials = 0
         self.numbers: list[Number] = [Number(self.new_sid("PN"), number)]
+        self.for_sale: dict[str, list[str]] = {"US/Local": ["+15550002001", "+15550002002"]}
+        """Numbers that can be bought, by `country/kind`; a kind that is not there answers 404."""
+        self.sold_meanwhile: set[str] = set()
+        """Offered, but somebody else buys them first."""
         self._listens = listens
         self._changed = asyncio.Event()
         self._rest = LocalServer(
@@ -443,6 +447,35 @@ class SimulatedTwilio:
     def show_number(self, sid: str) -> Mapping[str, object]:
         """One number."""
         return _shown_number(self._number(sid))
+
+    def find_offers(self, country: str, kind: str, form: Form) -> Sequence[Mapping[str, object]]:
+        """Numbers for sale."""
+        offers = self.for_sale.get(f"{country}/{kind}")
+        if offers is None:
+            raise not_found(f"/AvailablePhoneNumbers/{country}/{kind}.json")
+        most = int(_getter(form)("PageSize") or 30)
+        return [
+            {
+                "phone_number": number,
+                "friendly_name": number,
+                "iso_country": country,
+                "address_requirements": "none",
+                "beta": False,
+                "capabilities": {"voice": True, "SMS": True, "MMS": False, "fax": False},
+            }
+            for number in offers[:most]
+        ]
+
+    def buy_number(self, form: Form) -> Mapping[str, object]:
+        """Sell a number to the account."""
+        wanted = _getter(form)("PhoneNumber")
+        shelf = next((offers for offers in self.for_sale.values() if wanted in offers), None)
+        if shelf is None or wanted in self.sold_meanwhile:
+            raise ApiError(400, 21422, f"{wanted} is not available.")
+        shelf.remove(wanted)
+        bought = Number(self.new_sid("PN"), wanted)
+        self.numbers.append(bought)
+        return _shown_number(bought)
 
     def update_number(self, sid: str, form: Form) -> Mapping[str, object]:
         """Set the webhooks of a number."""

@@ -56,6 +56,19 @@ _LIST_NUMBERS: Final = """
 Beta bool; FriendlyName text; PhoneNumber text; Origin text
 PageSize int:1-1000; Page int:0-9999999; PageToken text
 """
+_FIND_OFFERS: Final = """
+AreaCode int:200-999; Contains text; SmsEnabled bool; MmsEnabled bool; VoiceEnabled bool; FaxEnabled bool; Beta bool
+ExcludeAllAddressRequired bool; ExcludeLocalAddressRequired bool; ExcludeForeignAddressRequired bool
+NearNumber text; NearLatLong text; Distance int:0-500; InPostalCode text; InRegion text; InRateCenter text; InLata text
+InLocality text; PageSize int:1-1000; Page int:0-9999999; PageToken text
+"""
+_BUY_NUMBER: Final = """
+PhoneNumber text; AreaCode text; ApiVersion text; FriendlyName text; SmsApplicationSid sid:AP; SmsFallbackMethod method
+SmsFallbackUrl url; SmsMethod method; SmsUrl url; StatusCallback url; StatusCallbackMethod method
+VoiceApplicationSid sid:AP; VoiceCallerIdLookup bool; VoiceFallbackMethod method; VoiceFallbackUrl url
+VoiceMethod method; VoiceUrl url; EmergencyStatus enum:Active|Inactive; EmergencyAddressSid sid:AD
+TrunkSid sid:TK; VoiceReceiveMode enum:voice|fax; IdentitySid sid:RI; AddressSid sid:AD; BundleSid sid:BU
+"""
 _UPDATE_NUMBER: Final = """
 AccountSid sid:AC; ApiVersion text; FriendlyName text; SmsApplicationSid sid:AP; SmsFallbackMethod method
 SmsFallbackUrl url; SmsMethod method; SmsUrl url; StatusCallback url; StatusCallbackMethod method
@@ -121,7 +134,11 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Parameter]]] = {
     "POST /Calls/{CallSid}/Recordings.json": _table(_CREATE_RECORDING),
     "POST /Calls/{CallSid}/Recordings/{Sid}.json": _table(_UPDATE_RECORDING),
     "GET /Calls/{CallSid}/Recordings/{Sid}.json": {},
+    "GET /AvailablePhoneNumbers/{CountryCode}/Local.json": _table(_FIND_OFFERS),
+    "GET /AvailablePhoneNumbers/{CountryCode}/National.json": _table(_FIND_OFFERS),
+    "GET /AvailablePhoneNumbers/{CountryCode}/Mobile.json": _table(_FIND_OFFERS),
     "GET /IncomingPhoneNumbers.json": _table(_LIST_NUMBERS),
+    "POST /IncomingPhoneNumbers.json": _table(_BUY_NUMBER),
     "GET /IncomingPhoneNumbers/{Sid}.json": {},
     "POST /IncomingPhoneNumbers/{Sid}.json": _table(_UPDATE_NUMBER),
 }
@@ -208,6 +225,14 @@ class Account(Protocol):
 
     def show_number(self, sid: str) -> Mapping[str, object]:
         """One number."""
+        ...
+
+    def find_offers(self, country: str, kind: str, form: Form) -> Sequence[Mapping[str, object]]:
+        """Numbers for sale; `kind` is `Local`, `National` or `Mobile`."""
+        ...
+
+    def buy_number(self, form: Form) -> Mapping[str, object]:
+        """Sell a number to the account."""
         ...
 
     def update_number(self, sid: str, form: Form) -> Mapping[str, object]:
@@ -310,7 +335,7 @@ class Api:
         self.problems.append(problem)
         raise ApiError(400, code, problem)
 
-    def _do(  # noqa: PLR0911 - one operation after the other
+    def _do(  # noqa: C901, PLR0911 - one operation after the other
         self, operation: str, ids: Mapping[str, str], form: Form
     ) -> Mapping[str, object]:
         account = self._account
@@ -332,13 +357,25 @@ class Api:
                 return account.show_recording(call_sid, sid)
             case "GET /IncomingPhoneNumbers.json":
                 return _page("incoming_phone_numbers", account.find_numbers(form))
+            case "POST /IncomingPhoneNumbers.json":
+                return account.buy_number(form)
+            case offers if offers.startswith("GET /AvailablePhoneNumbers/"):
+                kind = offers.rpartition("/")[2].removesuffix(".json")
+                found = account.find_offers(ids["CountryCode"], kind, form)
+                return {"available_phone_numbers": [dict(each) for each in found], "uri": ""}
             case "GET /IncomingPhoneNumbers/{Sid}.json":
                 return account.show_number(sid)
             case _:
                 return account.update_number(sid, form)
 
 
-_CREATES: Final = frozenset({"POST /Calls.json", "POST /Calls/{CallSid}/Recordings.json"})
+_CREATES: Final = frozenset(
+    {
+        "POST /Calls.json",
+        "POST /Calls/{CallSid}/Recordings.json",
+        "POST /IncomingPhoneNumbers.json",
+    }
+)
 _MISSING: Final = {"To": 21201, "From": 21213}
 
 
