@@ -39,6 +39,17 @@ COMMANDS: Final = {
         "ActionTransferParams",
         "action_transfer",
     ),
+    ACTION + "bridge": ("calls.action_bridge_params", "ActionBridgeParams", "action_bridge"),
+    ACTION + "playback_start": (
+        "calls.action_start_playback_params",
+        "ActionStartPlaybackParams",
+        "action_start_playback",
+    ),
+    ACTION + "playback_stop": (
+        "calls.action_stop_playback_params",
+        "ActionStopPlaybackParams",
+        "action_stop_playback",
+    ),
     ACTION + "send_dtmf": (
         "calls.action_send_dtmf_params",
         "ActionSendDtmfParams",
@@ -47,16 +58,24 @@ COMMANDS: Final = {
 }
 
 
+ON_THE_WIRE: Final = {"call_control_id_to_bridge_with": "call_control_id"}
+"""Names that the client library gives to its users, and what it sends."""
+
+
+def sent(name: str) -> str:
+    return ON_THE_WIRE.get(name, name)
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("operation", sorted(COMMANDS))
 def test_parameters_are_those_of_the_client_library(operation: str) -> None:
     module, name, _ = COMMANDS[operation]
     params = getattr(importlib.import_module(f"telnyx.types.{module}"), name)
-    fields = {each.rstrip("_") for each in params.__annotations__}
+    fields = {sent(each.rstrip("_")) for each in params.__annotations__}
     assert fields == set(OPERATIONS[operation])
     # The annotations are texts, so the class itself does not know which of its keys are required.
     required = {
-        each.rstrip("_")
+        sent(each.rstrip("_"))
         for each, kind in params.__annotations__.items()
         if "Required[" in str(kind)
     }
@@ -107,12 +126,13 @@ def specification() -> dict[str, Any]:
 def test_parameters_are_those_of_the_schema(operation: str, specification: dict[str, Any]) -> None:
     schema = specification["commands"][COMMANDS[operation][2]]
     ours = OPERATIONS[operation]
-    assert set(ours) == set(schema["properties"])
+    theirs = {sent(name): kind for name, kind in schema["properties"].items()}
+    assert set(ours) == set(theirs)
     assert {name for name, each in ours.items() if each.is_required} == set(
-        schema.get("required", ())
+        map(sent, schema.get("required", ()))
     )
-    for name, theirs in schema["properties"].items():
-        values = theirs.get("enum") or ([theirs["const"]] if "const" in theirs else [])
+    for name, kind in theirs.items():
+        values = kind.get("enum") or ([kind["const"]] if "const" in kind else [])
         if ours[name].kind == "enum":
             assert set(ours[name].choices) == {str(each) for each in values}, name
         else:
@@ -121,4 +141,4 @@ def test_parameters_are_those_of_the_schema(operation: str, specification: dict[
                 "integer": {"int"},
                 "boolean": {"bool"},
             }
-            assert ours[name].kind in kinds.get(theirs.get("type", ""), {"any"}) | {"any"}, name
+            assert ours[name].kind in kinds.get(kind.get("type", ""), {"any"}) | {"any"}, name

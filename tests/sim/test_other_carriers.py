@@ -15,6 +15,7 @@ from getpatter.models import CallResult
 from getpatter.net.messages import Exchange
 from getpatter.runtime.control import CallControl
 from getpatter.server.phone import PhoneServer, Serving
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import (
     Caller,
     Interrupter,
@@ -31,7 +32,6 @@ from getpatter.testing.plivo import SimulatedPlivo
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.telnyx import Habits, SimulatedTelnyx
 from getpatter.testing.time import in_virtual_time
-from getpatter.testing.twilio_calls import Callee
 from getpatter.types import ALAW_8K
 
 _T = TypeVar("_T")

@@ -67,14 +67,16 @@ class Handset:
         self._leg: Leg | None = None
         self._ear = Ear(RATE)
         self._heard_to = 0
-        self._before = 0.0
+        self._before_ms = 0.0
         self._is_over = False
         self._waiting: list[tuple[Predicate, asyncio.Future[None]]] = []
 
     # ------------------------------------------------------------------------------------- for drivers
 
     def connect(self, leg: Leg) -> None:
-        """The stream is there (or a new one is, after a redirect)."""
+        """The stream is there (or a new one is, after a redirect); a caller's own time goes on."""
+        if self._leg is not None:
+            self._before_ms = self.now_ms
         self._leg = leg
         self._ear = Ear(leg.play.format.sample_rate)
         self._heard_to = 0
@@ -118,8 +120,8 @@ class Handset:
 
     @property
     def now_ms(self) -> float:
-        """Milliseconds since the stream began, as far as the caller has listened."""
-        return self._heard_to / self.play.format.sample_rate * 1000
+        """Milliseconds since the first stream began, as far as the caller has listened."""
+        return self._before_ms + self._heard_to / self.play.format.sample_rate * 1000
 
     @property
     def silent_ms(self) -> float:
@@ -133,8 +135,9 @@ class Handset:
 
     def heard_after(self, ms: float) -> bool:
         """Whether the agent has been heard since that time of the stream."""
+        last = self._ear.last
         return (
-            self._ear.last is not None and self._ear.last / self.play.format.sample_rate * 1000 > ms
+            last is not None and self._before_ms + last / self.play.format.sample_rate * 1000 > ms
         )
 
     async def until(self, wanted: Predicate, *, patience_s: float | None = None) -> None:

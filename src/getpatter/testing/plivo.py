@@ -30,12 +30,13 @@ from starlette.routing import Route
 
 from getpatter.carriers.plivo import Plivo
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
 from getpatter.testing.network import LocalServer, Loopback, Network
 from getpatter.testing.plivo_api import Api, ApiError, ApiRequest, Body, not_found
 from getpatter.testing.plivo_calls import Delivery, SimulatedPlivoCall
-from getpatter.testing.twilio_calls import Callee
+from getpatter.testing.plivo_rooms import Rooms
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -95,6 +96,8 @@ class SimulatedPlivo:
         """Whether every webhook is sent a second time with the same nonce."""
         self.api = Api(self)
         self._serials = 0
+        self.rooms = Rooms(self.new_id)
+        """Conferences."""
         self._listens = listens
         self._changed = asyncio.Event()
         methods = ["GET", "POST", "DELETE"]

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from getpatter.net.tasks import TaskNest
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Handset, HungUpError, Program
 from getpatter.testing.line import Conditions, Tape
 from getpatter.testing.network import Network, UpgradeRefusedError
 from getpatter.testing.plivo_api import Body
 from getpatter.testing.plivo_leg import PlivoLeg
+from getpatter.testing.plivo_rooms import ATTRIBUTES, Room, Rooms
 from getpatter.testing.ride import Ride
-from getpatter.testing.twilio_calls import Callee
 from getpatter.types import Instant
 
 Status = Literal[
@@ -28,6 +29,11 @@ FINAL: Final = frozenset({"completed", "busy", "no-answer", "failed", "timeout",
 _SAYS_S_PER_LETTER: Final = 0.06
 _SAMPLE_S: Final = 1 / 8000
 LONGEST_CALL_S: Final = 4 * 3600.0
+_DIAL: Final = """
+action method hangupOnStar timeLimit timeout callerId callerName confirmSound confirmKey confirmTimeout dialMusic
+callbackUrl callbackMethod redirect digitsMatch digitsMatchBLeg sipHeaders
+"""
+_DIAL_ATTRIBUTES: Final = frozenset(_DIAL.split())
 
 
 @dataclass(slots=True)
@@ -35,7 +41,7 @@ class Delivery:
     """A webhook that was sent."""
 
     kind: str
-    """`answer`, `ring`, `hangup`, `machine`, `recording` or `redirect`."""
+    """`answer`, `ring`, `hangup`, `machine`, `recording`, `redirect`, `dial` or `conference`."""
     url: str
     form: dict[str, str] = field(repr=False)
     status: int
@@ -48,6 +54,7 @@ class Account(Protocol):
     auth_id: str
     network: Network
     callees: dict[str, Callee]
+    rooms: Rooms
 
     def new_id(self) -> str:
         """A fresh id."""
@@ -100,6 +107,8 @@ class SimulatedPlivoCall:
         """Keys that the REST API pressed."""
         self.transfers: list[str] = []
         """Numbers and URIs that `<Dial>` called."""
+        self.rooms: list[Room] = []
+        """Conferences it was in."""
         self.failure: BaseException | None = None
         """What the caller's script raised."""
         self.answered_at: Instant | None = None
@@ -117,6 +126,7 @@ class SimulatedPlivoCall:
         self._done = asyncio.Event()
         self._changed = asyncio.Event()
         self._recordings: list[tuple[str, Body]] = []
+        self._callback_order = asyncio.Lock()
         self.handset = Handset(
             voice=person.voice, hang_up=lambda: self.end("caller"), wake=self._wake_ride
         )
@@ -247,6 +257,8 @@ class SimulatedPlivoCall:
         elif callee.outcome != "answered":
             self.end("carrier", callee.outcome)
         else:
+            if callee.hangs_up_after_s is not None:
+                self._loop.call_later(callee.hangs_up_after_s, self.end, "caller")
             if self._body.get("machine_detection"):
                 self._tasks.spawn(self._judge(callee), "machine detection")
             await self._answered("StartApp")
@@ -326,8 +338,12 @@ class SimulatedPlivoCall:
                     self.words.append(verb.text or "")
                     self._changed.set()
                     await asyncio.sleep(_SAYS_S_PER_LETTER * len(verb.text or ""))
-                case "Dial":
-                    await self._dial(verb)
+                case "Dial" | "Conference":
+                    act = self._dial if verb.tag == "Dial" else self._confer
+                    following = await act(verb)
+                    if following is not None:
+                        await self._follow(following)
+                        return
                 case _:
                     self.errors.append(f"<{verb.tag}> is not simulated")
                     return
@@ -367,15 +383,75 @@ class SimulatedPlivoCall:
             ride.end()
             self._changed.set()
 
-    async def _dial(self, verb: ET.Element) -> None:
+    async def _dial(self, verb: ET.Element) -> str | None:
         to = next((each.text or "" for each in verb), "")
+        self._check(verb, _DIAL_ATTRIBUTES)
         self.transfers.append(to)
         self._changed.set()
         callee = self._account.callees.get(to) or Callee()
         timeout = float(verb.get("timeout", "120"))
+        child = self._account.new_id()
         await asyncio.sleep(min(callee.rings_s, timeout))
-        if callee.outcome == "answered" and callee.rings_s <= timeout:
-            await asyncio.sleep(callee.talks_s)
+        status: str = callee.outcome if callee.rings_s <= timeout else "no-answer"
+        legs = {"DialALegUUID": self.id, "DialBLegUUID": child}
+        if status == "answered":
+            status = "completed"
+            for event in ("answer", "connected"):
+                self._call_back(verb, {**legs, "DialAction": event, "DialBLegStatus": event})
+            stays = callee.hangs_up_after_s
+            await asyncio.sleep(callee.talks_s if stays is None else stays)
+            self._call_back(verb, {**legs, "DialAction": "hangup", "DialBLegStatus": "hangup"})
+        else:
+            legs["DialBLegUUID"] = ""
+        causes = {"completed": "NORMAL_CLEARING", "busy": "USER_BUSY", "no-answer": "NO_ANSWER"}
+        cause = causes.get(status, "CALL_REJECTED")
+        ended = {"DialRingStatus": "true", "DialHangupCause": cause, "DialStatus": status, **legs}
+        return await self._after(verb, "dial", ended)
+
+    async def _confer(self, verb: ET.Element) -> str | None:
+        self._check(verb, ATTRIBUTES)
+        room = self._account.rooms.room(verb.text or "")
+        self.rooms.append(room)
+        self._changed.set()
+        if self.direction == "outbound":
+            self._tasks.spawn(self._talk_in(room), "talk")
+
+        def tell(url: str, form: Mapping[str, str]) -> None:
+            self._soon("conference", url, form)
+
+        await room.stay(self.id, verb, tell)
+        return await self._after(verb, "conference", {"ConferenceName": room.name})
+
+    async def _talk_in(self, room: Room) -> None:
+        """Somebody who was called talks as long as they like, and hangs up."""
+        await room.started()
+        callee = self._account.callees.get(self.callee) or Callee()
+        await asyncio.sleep(callee.talks_s)
+        if room.members[:1] != [self.id]:
+            self.end("caller")
+
+    def _check(self, verb: ET.Element, known: frozenset[str]) -> None:
+        unknown = set(verb.attrib) - known
+        if unknown:
+            self.errors.append(f"<{verb.tag}> has no {sorted(unknown)}")
+
+    def _call_back(self, verb: ET.Element, form: Mapping[str, str]) -> None:
+        self._soon("dial", verb.get("callbackUrl", ""), form)
+
+    def _soon(self, kind: str, url: str, form: Mapping[str, str]) -> None:
+        if url and not self._tasks.is_closed:
+            self._tasks.spawn(self._told_in_order(kind, url, form), kind)
+
+    async def _told_in_order(self, kind: str, url: str, form: Mapping[str, str]) -> None:
+        async with self._callback_order:
+            await self._tell(kind, url, form)
+
+    async def _after(self, verb: ET.Element, kind: str, form: Mapping[str, str]) -> str | None:
+        """The document of the `action` URL, if the verb has one."""
+        url = verb.get("action")
+        if not url:
+            return None
+        return await self._account.deliver(self, kind, url, self._form(form))
 
     # --------------------------------------------------------------------------------------- reports
 

@@ -33,12 +33,12 @@ from starlette.routing import Route
 from getpatter.carriers.telnyx import Telnyx
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
 from getpatter.runtime import clock
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
 from getpatter.testing.network import LocalServer, Loopback, Network
 from getpatter.testing.telnyx_api import Api, ApiError, ApiRequest, Body, not_found
 from getpatter.testing.telnyx_calls import Habits, Report, SimulatedTelnyxCall
-from getpatter.testing.twilio_calls import Callee
 from getpatter.types import is_e164
 
 if TYPE_CHECKING:
@@ -331,13 +331,31 @@ class SimulatedTelnyx:
         )
         return self._shown(self._begin(call))
 
+    def leg_of(self, call: SimulatedTelnyxCall, body: Body) -> SimulatedTelnyxCall:
+        """Begin the new leg of a transfer."""
+        to = str(body["to"])
+        if not is_e164(to) and not to.startswith(("sip:", "sips:")):
+            raise ApiError(422, "10016", "Phone number must be in +E164 format", "/to")
+        state = body.get("target_leg_client_state")
+        callee = self.callees.get(to) or Callee()
+        leg = SimulatedTelnyxCall(
+            self,
+            direction="outgoing",
+            caller=str(body.get("from") or call.callee),
+            callee=to,
+            person=callee.caller,
+            body={**body, **({"client_state": state} if state else {})},
+            conditions=self.conditions,
+        )
+        return self._begin(leg)
+
     def show_call(self, call_id: str) -> Mapping[str, object]:
         """One call."""
-        return self._shown(self._call(call_id))
+        return self._shown(self.find(call_id))
 
     def command(self, call_id: str, verb: str, body: Body) -> Mapping[str, object]:
         """Steer a call."""
-        return self._call(call_id).command(verb, body)
+        return self.find(call_id).command(verb, body)
 
     def show_application(self, application_id: str) -> Mapping[str, object]:
         """The Call Control application."""
@@ -408,7 +426,8 @@ class SimulatedTelnyx:
                 return {"record_type": "phone_number", "phone_number": number, **facts}
         raise not_found()
 
-    def _call(self, call_id: str) -> SimulatedTelnyxCall:
+    def find(self, call_id: str) -> SimulatedTelnyxCall:
+        """The call of this id. Raises `ApiError`."""
         for call in self.calls:
             if call.id == call_id:
                 return call

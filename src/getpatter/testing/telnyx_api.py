@@ -80,6 +80,17 @@ transcription_engine enum:A|B|deepgram/nova-3; transcription_language text
 transcription_max_speaker_count int:1-99; transcription_min_speaker_count int:1-99
 transcription_profanity_filter bool; transcription_speaker_diarization bool; trim enum:trim-silence
 """
+_BRIDGE: Final = """
+call_control_id! text; hold_after_unbridge bool; mute_dtmf enum:none|both|self|opposite; park_after_unbridge text
+play_ringtone bool; prevent_double_bridge bool; queue text
+ringtone enum:at|au|be|bg|br|ch|cl|cn|cz|de|dk|ee|es|fi|fr|gr|hu|il|in|it|jp|lt|mx|my|nl|no|nz|ph|pl|pt|ru|se|sg|\
+th|tw|uk|us-old|us|ve|za
+video_room_context text; video_room_id text
+"""
+_PLAYBACK: Final = """
+audio_type enum:mp3|wav; audio_url url; cache_audio bool; loop any; media_name text; overlay bool
+playback_content base64; stop text; target_legs text
+"""
 _STREAMING_START: Final = "custom_parameters any; dialogflow_config any; enable_dialogflow bool"
 _APPLICATION: Final = """
 application_name! text; webhook_event_url! url; webhook_event_failover_url url; webhook_api_version enum:1|2
@@ -180,6 +191,9 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Parameter]]] = {
     _ACTION + "transfer": _table(
         _SAME_EVERYWHERE, _WEBHOOKS, _RECORDING, _DETECTION, _LEG, _TRANSFER
     ),
+    _ACTION + "bridge": _table(_SAME_EVERYWHERE, _RECORDING, _BRIDGE),
+    _ACTION + "playback_start": _table(_SAME_EVERYWHERE, _PLAYBACK),
+    _ACTION + "playback_stop": _table(_SAME_EVERYWHERE, "overlay bool; stop text"),
     _ACTION + "send_dtmf": _table(_SAME_EVERYWHERE, "digits! text; duration_millis int:100-500"),
     "GET /call_control_applications/{id}": {},
     "PATCH /call_control_applications/{id}": _table(_APPLICATION),

@@ -9,13 +9,13 @@ from typing import Any, Final, Literal, Protocol
 
 from getpatter.audio.resample import resampled
 from getpatter.net.tasks import TaskNest
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Handset, HungUpError, Program
 from getpatter.testing.line import Conditions, Tape
 from getpatter.testing.network import Network, UpgradeRefusedError
 from getpatter.testing.ride import Ride
 from getpatter.testing.telnyx_api import ApiError, Body
 from getpatter.testing.telnyx_leg import StreamFacts, TelnyxLeg
-from getpatter.testing.twilio_calls import Callee
 from getpatter.types import MULAW_8K, AudioFormat, Encoding, Instant
 
 Status = Literal["parked", "ringing", "answered", "hangup"]
@@ -75,6 +75,14 @@ class Account(Protocol):
         """Now, as ISO 8601 says it."""
         ...
 
+    def leg_of(self, call: SimulatedTelnyxCall, body: Body) -> SimulatedTelnyxCall:
+        """Begin the new leg of a transfer."""
+        ...
+
+    def find(self, call_id: str) -> SimulatedTelnyxCall:
+        """The call of this id. Raises `ApiError`."""
+        ...
+
     async def deliver(
         self, call: SimulatedTelnyxCall, event: str, payload: Mapping[str, Any]
     ) -> None:
@@ -121,6 +129,12 @@ class SimulatedTelnyxCall:
         """Keys that `send_dtmf` pressed."""
         self.transfers: list[str] = []
         """Numbers and URIs that `transfer` called."""
+        self.partner: SimulatedTelnyxCall | None = None
+        """The leg that it is bridged with."""
+        self.is_on_hold = False
+        """Whether a playback is running."""
+        self._bridges_with: SimulatedTelnyxCall | None = None
+        self._legs: list[SimulatedTelnyxCall] = []
         self.failure: BaseException | None = None
         """What the caller's script raised."""
         self.client_state: str | None = None
@@ -218,6 +232,10 @@ class SimulatedTelnyxCall:
             self.status = "hangup"
             self._changed.set()
             self._end.set_result(None)
+            if self.partner is not None:
+                self.partner.end("carrier")
+            for leg in self._legs:
+                leg.end("carrier", "originator_cancel")
 
     async def close(self) -> None:
         """Drop everything, whatever state it is in."""
@@ -266,7 +284,50 @@ class SimulatedTelnyxCall:
         self._tasks.spawn(self._speak(body["payload"]), "speak")
 
     def _do_transfer(self, body: Body) -> None:
-        self._tasks.spawn(self._transfer(body), "transfer")
+        self.transfers.append(body["to"])
+        leg = self._account.leg_of(self, body)
+        leg.answers_to(self)
+        self._legs.append(leg)
+
+    def _do_bridge(self, body: Body) -> None:
+        other = self._account.find(str(body["call_control_id"]))
+        if other.is_over or other.answered_at is None:
+            raise ApiError(422, "90034", "The other call has not been answered yet")
+        self.bridge(other)
+
+    def _do_playback_start(self, body: Body) -> None:
+        if not any(body.get(name) for name in ("audio_url", "media_name", "playback_content")):
+            raise ApiError(422, "10015", "There is nothing to play", "/audio_url")
+        self.is_on_hold = True
+        self._report("call.playback.started", {"overlay": False})
+
+    def _do_playback_stop(self, _: Body) -> None:
+        if self.is_on_hold:
+            self.is_on_hold = False
+            self._report("call.playback.ended", {"overlay": False, "status": "cancelled"})
+
+    # ----------------------------------------------------------------------------------------- bridges
+
+    def answers_to(self, call: SimulatedTelnyxCall) -> None:
+        """This is the new leg of a transfer of `call`: bridge them when somebody answers."""
+        self._bridges_with = call
+
+    def bridge(self, other: SimulatedTelnyxCall) -> None:
+        """Let both hear each other until one hangs up, which ends the other."""
+        self.partner, other.partner = other, self
+        for each in (self, other):
+            each.note_bridged()
+        (self if self._bridges_with is other else other).talk()
+
+    def note_bridged(self) -> None:
+        """Report it."""
+        self._report("call.bridged", {})
+        self._changed.set()
+
+    def talk(self) -> None:
+        """Somebody who was called talks as long as they like, and hangs up."""
+        callee = self._account.callees.get(self.callee) or Callee()
+        self._loop.call_later(callee.talks_s, self.end, "caller")
 
     # ------------------------------------------------------------------------------------------- life
 
@@ -306,6 +367,10 @@ class SimulatedTelnyxCall:
             self.end("carrier", _HANGUP_CAUSES[callee.outcome])
         else:
             self._answered(self._body)
+            if callee.hangs_up_after_s is not None:
+                self._loop.call_later(callee.hangs_up_after_s, self.end, "caller")
+            if self._bridges_with is not None and not self._bridges_with.is_over:
+                self.bridge(self._bridges_with)
             if self._body.get("answering_machine_detection", "disabled") != "disabled":
                 self._tasks.spawn(self._judge(callee), "machine detection")
 
@@ -349,17 +414,6 @@ class SimulatedTelnyxCall:
         self.words.append(text)
         await asyncio.sleep(_SAYS_S_PER_LETTER * len(text))
         self._report("call.speak.ended", {"status": "completed"})
-
-    async def _transfer(self, body: Body) -> None:
-        self.transfers.append(body["to"])
-        callee = self._account.callees.get(body["to"]) or Callee()
-        timeout = float(body.get("timeout_secs", 30))
-        await asyncio.sleep(min(callee.rings_s, timeout))
-        if callee.outcome != "answered" or callee.rings_s > timeout:
-            return
-        self._report("call.bridged", {})
-        await asyncio.sleep(callee.talks_s)
-        self.end("caller")
 
     # ------------------------------------------------------------------------------------------ stream
 

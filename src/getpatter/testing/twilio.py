@@ -33,18 +33,14 @@ from starlette.routing import Route
 from getpatter.carriers.twilio import Twilio
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
 from getpatter.runtime import clock
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
 from getpatter.testing.network import LocalServer, Loopback, Network
 from getpatter.testing.twilio_api import Api, ApiError, ApiRequest, Form, not_found
-from getpatter.testing.twilio_calls import (
-    FINAL,
-    LONGEST_CALL_S,
-    Callee,
-    Delivery,
-    Orders,
-    SimulatedCall,
-)
+from getpatter.testing.twilio_calls import FINAL, SimulatedCall
+from getpatter.testing.twilio_deeds import LONGEST_CALL_S, Delivery, Orders
+from getpatter.testing.twilio_rooms import Room
 from getpatter.types import is_e164
 
 if TYPE_CHECKING:
@@ -120,6 +116,8 @@ class SimulatedTwilio:
         self.callees: dict[str, Callee] = {}
         """Who can be called, by number or SIP URI; others answer after a second and are silent."""
         self.recordings: list[Recording] = []
+        self.rooms: list[Room] = []
+        """Conferences, in the order in which they were made."""
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same idempotency token."""
         self.delay_s = 0.0
@@ -306,6 +304,14 @@ class SimulatedTwilio:
         self._serials += 1
         serial = f"{self.account_sid}{self._serials}".encode()
         return prefix + hashlib.sha256(serial).hexdigest()[:32]
+
+    def room(self, name: str) -> Room:
+        """The conference of this name that is running, or a new one."""
+        for room in self.rooms:
+            if room.name == name and not room.is_over:
+                return room
+        self.rooms.append(Room(self, name))
+        return self.rooms[-1]
 
     def date(self) -> str:
         """Now, as RFC 2822 says it."""

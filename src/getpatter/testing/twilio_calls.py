@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
 from getpatter.net.tasks import TaskNest
-from getpatter.testing.callers import Handset, HungUpError, Program, SilentOne
+from getpatter.testing.callees import Callee
+from getpatter.testing.callers import Handset, HungUpError, Program
 from getpatter.testing.line import Conditions, Tape
 from getpatter.testing.network import Network, UpgradeRefusedError
 from getpatter.testing.ride import Ride
+from getpatter.testing.twilio_deeds import Delivery, Orders
 from getpatter.testing.twilio_leg import TwilioLeg
+from getpatter.testing.twilio_rooms import Room
 from getpatter.types import Instant
 
 _T = TypeVar("_T")
@@ -27,36 +29,6 @@ FINAL: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"
 _SAYS_S_PER_LETTER: Final = 0.06
 _KEY_S: Final = 0.25
 _DIAL_TIMEOUT_S: Final = 30.0
-LONGEST_CALL_S: Final = 4 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Callee:
-    """Somebody who can be called, and what becomes of it."""
-
-    caller: Program = field(default_factory=SilentOne)
-    """What the person (or machine) does once connected."""
-    outcome: Literal["answered", "busy", "no-answer", "failed"] = "answered"
-    rings_s: float = 1.0
-    """Seconds until the outcome is known; past the ring timeout of the call it is `no-answer`."""
-    answered_by: str = "human"
-    """What machine detection will say: `human`, `machine_end_beep`, `fax` ..."""
-    verdict_after_s: float = 2.0
-    """Seconds from the answer to that verdict."""
-    talks_s: float = 5.0
-    """How long a call that was transferred here lasts."""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """A webhook that was sent."""
-
-    kind: str
-    """`voice`, `status`, `amd`, `recording`, `stream` or `dial`."""
-    url: str
-    form: dict[str, str] = field(repr=False)
-    status: int
-    """HTTP status of the server's answer; 0 for none."""
 
 
 class Exchange(Protocol):
@@ -68,6 +40,10 @@ class Exchange(Protocol):
 
     def new_sid(self, prefix: str) -> str:
         """A fresh id."""
+        ...
+
+    def room(self, name: str) -> Room:
+        """The conference of this name that is running, or a new one."""
         ...
 
     def date(self) -> str:
@@ -83,22 +59,6 @@ class Exchange(Protocol):
     def sign(self, url: str, form: Mapping[str, str]) -> str:
         """`X-Twilio-Signature` of a request."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What an outbound call was asked to do."""
-
-    status_callback: str = ""
-    status_events: frozenset[str] = frozenset({"completed"})
-    ring_timeout_s: float = 60.0
-    time_limit_s: float = LONGEST_CALL_S
-    twiml: str = ""
-    url: str = ""
-    detects_machines: bool = False
-    detects_beside: bool = False
-    """`AsyncAmd`: the document runs at once and the verdict comes by webhook."""
-    amd_callback: str = ""
 
 
 class SimulatedCall:
@@ -138,7 +98,9 @@ class SimulatedCall:
         self.digits: list[str] = []
         """Keys that `<Play digits>` pressed."""
         self.transfers: list[str] = []
-        """Numbers and URIs that `<Dial>` called."""
+        """Numbers, URIs and conferences that `<Dial>` called."""
+        self.rooms: list[Room] = []
+        """Conferences it was in."""
         self.recordings: list[str] = []
         self.answered_by: str | None = None
         self.failure: BaseException | None = None
@@ -304,6 +266,8 @@ class SimulatedCall:
         if callee.outcome != "answered":
             return callee.outcome
         self._answered()
+        if callee.hangs_up_after_s is not None:
+            self._loop.call_later(callee.hangs_up_after_s, self.end, "caller")
         if orders.detects_machines:
             if orders.detects_beside:
                 self._tasks.spawn(self._judge(callee), "machine detection")
@@ -479,23 +443,70 @@ class SimulatedCall:
     async def _dial(self, verb: ET.Element, base: str) -> str | None:
         target = next((each for each in verb if each.tag in {"Number", "Sip", "Conference"}), None)
         to = (target.text or "") if target is not None else (verb.text or "")
+        action = verb.get("action")
         self.transfers.append(to)
         if target is not None and target.tag == "Conference":
-            await self._loop.create_future()
+            await self._confer(to, target)
+            extra = {"DialCallStatus": "answered"}
+            return await self._fetch(action, base, extra) if action else None
+        child = self._exchange.new_sid("CA")
         callee = self._exchange.callees.get(to) or Callee()
         timeout = float(verb.get("timeout", str(_DIAL_TIMEOUT_S)))
         await asyncio.sleep(min(callee.rings_s, timeout))
         status: str = callee.outcome if callee.rings_s <= timeout else "no-answer"
+        talks_s = callee.talks_s if callee.hangs_up_after_s is None else callee.hangs_up_after_s
         if status == "answered":
             status = "completed"
-            await asyncio.sleep(callee.talks_s)
-        action = verb.get("action")
+            if target is not None:
+                self._report_child(child, target)
+            await asyncio.sleep(talks_s)
         if not action:
             return None
-        extra = {"DialCallStatus": status, "DialCallSid": self._exchange.new_sid("CA")}
+        extra = {"DialCallStatus": status, "DialCallSid": child}
         if status == "completed":
-            extra["DialCallDuration"] = str(round(callee.talks_s))
+            extra["DialCallDuration"] = str(round(talks_s))
         return await self._fetch(action, base, extra)
+
+    def _report_child(self, child: str, target: ET.Element) -> None:
+        """`statusCallback` of `<Number>` and `<Sip>`: only the answer is simulated."""
+        url = target.get("statusCallback")
+        if not url or "answered" not in target.get("statusCallbackEvent", "completed").split():
+            return
+        form = self._form() | {
+            "CallSid": child,
+            "ParentCallSid": self.sid,
+            "To": target.text or "",
+            "Called": target.text or "",
+            "CallStatus": "in-progress",
+            "Direction": "outbound-dial",
+            "CallbackSource": "call-progress-events",
+            "SequenceNumber": "0",
+            "Timestamp": self._exchange.date(),
+        }
+        self._later(lambda: self._exchange.deliver(self, "status", url, form), "child")
+
+    async def _confer(self, name: str, noun: ET.Element) -> None:
+        room = self._exchange.room(name)
+        self.rooms.append(room)
+        if self.direction != "inbound":
+            self._tasks.spawn(self._talk_in(room), "talk")
+        await room.stay(self, noun)
+
+    async def _talk_in(self, room: Room) -> None:
+        """Somebody who was called talks as long as they like, and hangs up."""
+        await room.started()
+        callee = self._exchange.callees.get(self.callee) or Callee()
+        await asyncio.sleep(callee.talks_s)
+        if room.participants[:1] != [self.sid]:
+            self.end("caller")
+
+    def report_room(self, url: str, form: Mapping[str, str]) -> None:
+        """Have a status callback of a conference sent, in order."""
+        self._later(lambda: self._tell_room(url, form), "conference")
+
+    async def _tell_room(self, url: str, form: Mapping[str, str]) -> None:
+        async with self._callback_order:
+            await self._exchange.deliver(self, "conference", url, form)
 
     # --------------------------------------------------------------------------------------- reports
 
