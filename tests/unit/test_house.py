@@ -23,14 +23,6 @@ PACKAGE: Final = ROOT / "src" / "getpatter"
 MOST_LINES: Final = 600
 """The aim is 500; a file that has passed 600 has not noticed."""
 MORE_LINES: Final[dict[str, tuple[int, str]]] = {
-    "core/duplex.py": (
-        1100,
-        "the whole of a speech-to-speech call; its agent's turns want a file of their own",
-    ),
-    "runtime/line.py": (
-        640,
-        "one call's life in its order; what it reports wants a file of its own",
-    ),
     "testing/fake_realtime.py": (800, "one vendor's protocol, server side"),
 }
 """File -> (lines it may have, why)."""

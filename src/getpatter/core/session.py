@@ -14,15 +14,14 @@ verdicts from one to the other and keeps the one reply that is being given.
 from __future__ import annotations
 
 from getpatter.core import messages as m
-from getpatter.core.barge_in import BargeIn
+from getpatter.core.conversation import Conversation
 from getpatter.core.endpointing import Endpointing, Verdict
-from getpatter.core.history import History, Line, Role
+from getpatter.core.history import Role
 from getpatter.core.manners import Manners
-from getpatter.core.playout import Audio, Playout
 from getpatter.core.reply import Anchors, Interruption, Piece, Reply
 from getpatter.core.sentences import SentenceChunker
-from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
-from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn, TurnTable
+from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
+from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
 
@@ -46,80 +45,55 @@ class Session:
             began_at: The instant of the first input.
             wall_offset: Unix seconds minus `Instant`, for time stamps that people read.
         """
+        self._talk = talk = Conversation(audio_format, manners, began_at, wall_offset)
         self.manners = manners
-        self.history = History()
-        self.playout = Playout(audio_format)
-        self.end_reason: m.EndReason | None = None
-        self._table = TurnTable(manners.long_turn_after, manners.closing_bound, since=began_at)
+        self.history = talk.history
+        self.playout = talk.playout
         self._endpointing = Endpointing(manners.patience)
-        self._gate = SpeechGate(
-            min_speech_ms=manners.min_speech_ms,
-            min_silence_ms=manners.min_silence_ms,
-            threshold=manners.speech_threshold,
-        )
-        self._barge_in = BargeIn(manners.barge_in_threshold_ms, manners.speech_threshold)
-        self._began_at = began_at
-        self._wall_offset = wall_offset
-        self._out: list[m.AnyCommand] = []
         self._reply: Reply | None = None
         self._chunker: SentenceChunker | None = None
-        self._turns = 0
         self._replies = 0
         self._pieces = 0
         self._to_say: list[str] = []
         self._has_result = False
         self._is_cut_held = False
-        self._is_hung_up = False
-        self._is_finished = False
         self._reported_since: Instant | None = None
         self._interruption: Interruption | None = None
-        self._voice_began: Instant | None = None
-        self._voice_ended: Instant | None = None
-        self._sound_at = began_at
-        self._has_prompted = False
-        self._quiet: dict[int, Instant] = {}
-        self._close_reason: m.EndReason = "agent_hangup"
-        self._limit_reached = False
         self._anchors = Anchors(None, None, None, began_at)
 
     # ------------------------------------------------------------------------------------ entrance
 
     def handle(self, event: m.AnyInput, now: Instant) -> list[m.AnyCommand]:
         """Take one input; returns what to do, in order. `now` never goes back."""
-        if self._is_finished:
+        if self._talk.is_finished:
             return []
         self._take(event, now)
         self._settle(now)
-        return self._asked_for()
-
-    def _asked_for(self) -> list[m.AnyCommand]:
-        if self._is_finished:
-            self._out.append(m.Finish(self.end_reason or "caller_hangup"))
-        out, self._out = self._out, []
-        return out
+        return self._talk.commands()
 
     @property
     def floor(self) -> Floor:
         """Who may speak."""
-        return self._table.floor
+        return self._talk.floor
+
+    @property
+    def end_reason(self) -> m.EndReason | None:
+        """Why the call ends, once it does."""
+        return self._talk.end_reason
 
     def deadline(self, now: Instant) -> Instant | None:
         """When `Ticked` is wanted, if nothing else happens before. `None` when the call is over."""
         if self.floor is Floor.CLOSED:
             return None
-        times = [
-            self._table.deadline,
+        times = (
+            *self._talk.dues(now),
             self._endpointing.deadline if self.floor in LISTENING else None,
-            self.playout.next_send(now),
             self._silence_due(now),
-            min(self._quiet.values()) if self._quiet else None,
-            self._idle_due(),
             self._sustained_due(),
-            None if self._limit_reached else Instant(self._began_at + self.manners.max_duration),
-        ]
+        )
         return min((time for time in times if time is not None), default=None)
 
-    def _take(  # noqa: C901, PLR0912 - one case for each input, nothing nested
+    def _take(  # noqa: C901 - one case for each input, nothing nested
         self, event: m.AnyInput, now: Instant
     ) -> None:
         match event:
@@ -131,10 +105,8 @@ class Session:
                 self._transcribed(event, now)
             case m.KeyPressed(digit=digit):
                 self._endpointing.pressed(digit, now)
-                self._sound_at = now
+                self._talk.sound_at = now
                 self._turn(Turn.KEY_PRESSED, now)
-            case m.MarkCame(name=name):
-                self.playout.marked(name, now)
             case m.PieceWorded() | m.PieceVoiced() | m.PieceDone():
                 self._piece_event(event, now)
             case m.ReplyText() | m.ReplyPaused() | m.ReplyWritten() | m.ReplyFailed():
@@ -143,30 +115,20 @@ class Session:
                 self._opened(first, now)
             case m.SayAsked(text=text):
                 self._say_asked(text, now)
-            case m.KeysAsked(audio=audio):
-                self.playout.press(audio)
             case m.ResultCame():
                 self._has_result = True
-            case m.QuietAwaited(ticket=ticket):
-                self._quiet[ticket] = Instant(now + self.manners.closing_bound)
-            case m.CloseAsked(reason=reason):
-                self._close_reason = reason
-                self._turn(Turn.CLOSE_ASKED, now)
-            case m.MachineFound():
-                self._turn(Turn.MACHINE_FOUND, now)
-            case m.StreamEnded(reason=reason):
-                self.end_reason = self.end_reason or reason
-                self._turn(Turn.GONE, now)
             case m.Ticked():
                 self._ticked(now)
             case _:
-                pass  # of a call with an engine: `core/duplex.py`
+                turn = self._talk.take(event, now)
+                if turn is not None:
+                    self._turn(turn, now)
 
     def _opened(self, first_message: str, now: Instant) -> None:
         if self.floor is not Floor.OPENING:
             return
         self._turn(Turn.OPENED, now)
-        self._sound_at = now
+        self._talk.sound_at = now
         if first_message:
             self._say_unasked(first_message, now, is_greeting=True)
         elif self._endpointing.is_speaking:
@@ -179,7 +141,7 @@ class Session:
         self._send(now)
         if self._is_cut_held and not self.playout.is_pressing(now):
             self._is_cut_held = False
-            if self._barge_in.is_reached:
+            if self._talk.barge_in.is_reached:
                 self._turn(Turn.SUSTAINED, now)
         if self._reply is not None and self._is_lost_for_words(self._reply, now):
             self._turn(Turn.AGENT_PAUSED, now)
@@ -189,19 +151,20 @@ class Session:
             self._has_result = False
             self._turn(Turn.REPLY_OWED, now)
             reply = self._begin_reply(now)
-            self._out.append(m.StartReply(reply.number, "", reply.turn_index))
+            self._talk.out.append(m.StartReply(reply.number, "", reply.turn_index))
         if self._to_say and self.floor is Floor.OPEN:
             words, self._to_say = " ".join(self._to_say), []
             self._say_unasked(words, now)
-        if self._quiet:
-            self._answer_quiet(now)
+        if self._talk.is_quiet_awaited:
+            is_quiet = self.playout.is_silent(now) and self._is_voiced
+            self._talk.answer_quiet(now, is_quiet=is_quiet)
 
     def _turn(self, event: Turn, now: Instant) -> None:
         if event is Turn.SUSTAINED and self.playout.is_pressing(now):
             # A menu goes on talking while keys are pressed. They must arrive whole.
             self._is_cut_held = True
             return
-        for act in self._table.handle(event, now):
+        for act in self._talk.table.handle(event, now):
             self._act(act, event, now)
 
     def _act(self, act: Act, event: Turn, now: Instant) -> None:
@@ -211,7 +174,7 @@ class Session:
             case Act.CUT:
                 self._cut(event, now)
             case Act.ASK_FINAL:
-                self._out.append(m.AskFinal())
+                self._talk.out.append(m.AskFinal())
             case Act.CARRY_ON:
                 self._carry_on(now)
             case Act.RECONSIDER:
@@ -220,22 +183,21 @@ class Session:
                 if self.manners.long_turn_message and self._reply is not None:
                     self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
             case Act.HANG_UP:
-                self._hang_up(self._close_reason)
+                self._talk.hang_up(self._talk.close_reason)
             case Act.REPORT_END:  # pragma: no branch - the last there is
-                self._is_finished = True
+                self._talk.is_finished = True
 
     # ------------------------------------------------------------------------------------- hearing
 
     def _voiced(self, heard: m.Voiced, now: Instant) -> None:
-        frame_ms = self.manners.frame_ms
-        match self._gate.feed(heard.probability, frame_ms):
+        match self._talk.edge(heard):
             case SpeechStarted(ago_ms=ago):
                 self._voice_started(Instant(now - ago / 1000), now)
             case SpeechStopped(ago_ms=ago):
                 self._voice_stopped(Instant(now - ago / 1000), now)
             case None:  # pragma: no branch - the last there is
                 pass
-        if self._barge_in.voice(heard.probability, frame_ms, heard.powers, heard.brightness):
+        if self._talk.interrupts(heard):
             self._turn(Turn.SUSTAINED, now)
 
     def _reported(self, event: m.VoiceStarted | m.VoiceStopped, now: Instant) -> None:
@@ -249,23 +211,20 @@ class Session:
                 self._voice_stopped(edge, now)
 
     def _voice_started(self, onset: Instant, now: Instant) -> None:
-        self._voice_began = onset
-        self._sound_at = now
+        self._talk.voice_began = onset
+        self._talk.sound_at = now
         self._endpointing.speech_started(onset)
-        self._out.append(m.ReportSpeech("user", started=True))
+        self._talk.report_voice()
         self._turn(Turn.CALLER_STARTED, now)
-        if self._barge_in.is_reached:
+        if self._talk.barge_in.is_reached:
             # A threshold shorter than the detector's own doubt was passed before it was sure.
             self._turn(Turn.SUSTAINED, now)
 
     def _voice_stopped(self, last: Instant, now: Instant) -> None:
-        began = self._voice_began if self._voice_began is not None else last
-        self._voice_ended = last
-        self._sound_at = now
+        self._talk.voice_ended = last
+        self._talk.sound_at = now
         self._endpointing.speech_stopped(last)
-        self._out.append(
-            m.ReportSpeech("user", started=False, duration_ms=max(0.0, (last - began) * 1000))
-        )
+        self._talk.report_silence(last)
         self._turn(Turn.CALLER_STOPPED, now)
 
     def _transcribed(self, said: m.Transcribed, now: Instant) -> None:
@@ -280,15 +239,15 @@ class Session:
         )
         if not fresh:
             return
-        self._sound_at = now
+        self._talk.sound_at = now
         if not said.is_final:
-            self._out.append(m.ReportPartial(self._endpointing.text))
+            self._talk.out.append(m.ReportPartial(self._endpointing.text))
         if self.floor is Floor.AGENT:
             # The detector heard nothing, the recogniser did: its words count by their length.
             lasts = None
             if said.start_ms is not None and said.end_ms is not None:
                 lasts = said.end_ms - said.start_ms
-            if self._barge_in.words(len(fresh.split()), lasts):
+            if self._talk.barge_in.words(len(fresh.split()), lasts):
                 self._turn(Turn.SUSTAINED, now)
 
     def _listen(self, now: Instant) -> None:
@@ -315,21 +274,21 @@ class Session:
         final_at, (began_at, ended_at) = self._endpointing.final_at, self._speech(now)
         text = self._endpointing.take()
         self._interruption = None
-        self._has_prompted = False
+        self._talk.has_prompted = False
         self._has_result = False  # whoever answers now sees it
         self._add_line("user", text, now)
         reply = self._begin_reply(now, user_text=text)
         self._anchors = Anchors(began_at, ended_at, final_at, now)
-        self._out.append(m.StartReply(reply.number, text, reply.turn_index))
+        self._talk.out.append(m.StartReply(reply.number, text, reply.turn_index))
 
     def _speech(self, now: Instant) -> tuple[Instant | None, Instant | None]:
         """When the words that are about to be answered began and ended, as far as the detector knows."""
-        began, ended = self._voice_began, self._voice_ended
+        began, ended = self._talk.voice_began, self._talk.voice_ended
         if not self._endpointing.was_spoken:
             return None, None
-        if self._gate.is_speech and self._gate.silence_ms:
+        if self._talk.gate.is_speech and self._talk.gate.silence_ms:
             # The recogniser was sure of the end before the detector was.
-            return began, Instant(now - self._gate.silence_ms / 1000)
+            return began, Instant(now - self._talk.gate.silence_ms / 1000)
         is_stale = began is not None and ended is not None and ended < began
         return began, None if is_stale else ended
 
@@ -342,7 +301,7 @@ class Session:
             aggressive_first_flush=self.manners.first_clause_early,
         )
         self._reply = Reply(
-            self._replies, self._turns, user_text, is_unasked=unasked, is_greeting=greeting
+            self._replies, self._talk.turns, user_text, is_unasked=unasked, is_greeting=greeting
         )
         self._anchors = Anchors(None, None, None, now)
         return self._reply
@@ -390,7 +349,7 @@ class Session:
     def _add_piece(self, reply: Reply, text: str, *, is_checked: bool = False) -> None:
         self._pieces += 1
         reply.pieces.append(Piece(self._pieces, text))
-        self._out.append(m.Speak(reply.number, self._pieces, text, is_checked))
+        self._talk.out.append(m.Speak(reply.number, self._pieces, text, is_checked))
 
     # ------------------------------------------------------------------------------------ speaking
 
@@ -425,21 +384,9 @@ class Session:
         del reply.pieces[reply.pieces.index(last) + 1 :]
 
     def _send(self, now: Instant) -> None:
-        sends = self.playout.pull(now)
-        reply = self._reply
-        if reply is not None and reply.is_voiced:
-            sends.extend(self.playout.end_mark(now))
-        for outgoing in sends:
-            if isinstance(outgoing, Audio):
-                self._out.append(m.SendAudio(outgoing.data))
-            else:
-                self._out.append(m.SendMark(outgoing.name))
-        has_audio = any(isinstance(outgoing, Audio) and outgoing.is_speech for outgoing in sends)
-        if has_audio and reply is not None and not reply.has_audio:
-            reply.first_audio_at = now
-            self._out.append(m.ReportSpeech("agent", started=True))
-            self._turn(Turn.AGENT_STARTED, now)
-        elif has_audio and self.floor in {Floor.THINKING, Floor.DOUBT}:
+        sent = self._talk.send(self._reply, now)
+        is_owed = self.floor in {Floor.THINKING, Floor.DOUBT}
+        if sent == "first" or (sent and is_owed):
             self._turn(Turn.AGENT_STARTED, now)
 
     def _silence_due(self, now: Instant) -> Instant | None:
@@ -449,6 +396,10 @@ class Session:
         return (
             self.playout.silent_at(now) if is_watched and (is_over_then or self._speaks) else None
         )
+
+    @property
+    def _is_voiced(self) -> bool:
+        return self._reply is None or self._reply.is_voiced
 
     @property
     def _speaks(self) -> bool:
@@ -468,7 +419,7 @@ class Session:
             return
         if reply is not None:
             self._close_reply(reply, reply.text, now, was_cut=False)
-        self._sound_at = now
+        self._talk.sound_at = now
         self._turn(Turn.REPLY_OVER, now)
         if self.floor in LISTENING:
             self._listen(now)
@@ -485,16 +436,12 @@ class Session:
         self._reply = self._chunker = None
         if text:
             self._add_line("assistant", text, now, is_interrupted=was_cut)
-        if reply.first_audio_at is not None:
-            lasted_ms = (now - reply.first_audio_at) * 1000
-            self._out.append(
-                m.ReportSpeech("agent", False, lasted_ms, was_cut)  # noqa: FBT003 - `started`
-            )
+        self._talk.report_agent_over(reply, now, was_cut=was_cut)
         record = reply.record(
-            self._anchors, self._turns, text, is_interrupted=was_cut, bargein_ms=bargein_ms
+            self._anchors, self._talk.turns, text, is_interrupted=was_cut, bargein_ms=bargein_ms
         )
-        self._turns += 1
-        self._out.append(m.ReportTurn(record))
+        self._talk.turns += 1
+        self._talk.out.append(m.ReportTurn(record))
         self.playout.forget_before(self.playout.heard_ms(now))
 
     # -------------------------------------------------------------------------------- interruption
@@ -506,8 +453,8 @@ class Session:
         heard = reply.heard(self.playout, now)
         is_pressing = self.playout.is_pressing(now)
         if reply.has_audio and not is_pressing:
-            self._out.append(m.SendClear())
-        self._out.append(m.CancelReply(reply.number))
+            self._talk.out.append(m.SendClear())
+        self._talk.out.append(m.CancelReply(reply.number))
         if is_pressing:
             self.playout.drop_unsent()
         else:
@@ -521,10 +468,8 @@ class Session:
                 user_text=reply.user_text,
                 was_unwritten=not unsaid and not reply.is_written,
             )
-            if reply.has_audio and self._voice_began is not None:
-                bargein_ms = max(0.0, (now - self._voice_began) * 1000)
             if reply.has_audio:
-                self._out.append(m.ReportInterruption(heard, bargein_ms or 0.0))
+                bargein_ms = self._talk.report_interruption(heard, now)
         self._close_reply(reply, heard, now, was_cut=True, bargein_ms=bargein_ms)
 
     def _carry_on(self, now: Instant) -> None:
@@ -535,32 +480,20 @@ class Session:
         if cut.was_unwritten:
             self._turn(Turn.REPLY_OWED, now)
             reply = self._begin_reply(now, user_text=cut.user_text)
-            self._out.append(m.StartReply(reply.number, cut.user_text, reply.turn_index))
+            self._talk.out.append(m.StartReply(reply.number, cut.user_text, reply.turn_index))
         elif cut.unsaid:
             self._say_unasked(cut.unsaid, now)
 
     # -------------------------------------------------------------------------------- limits, ends
 
     def _ticked(self, now: Instant) -> None:
-        if not self._limit_reached and now >= self._began_at + self.manners.max_duration:
-            self._limit_reached = True
-            self._hang_up("time_limit")
-        deadline = self._table.deadline
-        if deadline is not None and now >= deadline:
-            self._turn(Turn.ALARM, now)
-        idle = self._idle_due()
-        if idle is not None and now >= idle:
+        if (turn := self._talk.ticked(now)) is not None:
+            self._turn(turn, now)
+        if (due := self._talk.idle_due) is not None and now >= due:
             self._idle(now)
-
         sustained = self._sustained_due()
         if sustained is not None and now >= sustained:
             self._turn(Turn.SUSTAINED, now)
-
-    def _hang_up(self, reason: m.EndReason) -> None:
-        if not self._is_hung_up:
-            self._is_hung_up = True
-            self.end_reason = self.end_reason or reason
-            self._out.append(m.HangUp(self.end_reason))
 
     def _sustained_due(self) -> Instant | None:
         """When the voice that a detector of the user's own reports is an interruption: no frames to count."""
@@ -569,32 +502,14 @@ class Session:
             return None
         return Instant(since + threshold / 1000)
 
-    def _idle_due(self) -> Instant | None:
-        if self.manners.idle_timeout is None or self.floor is not Floor.OPEN:
-            return None
-        return Instant(self._sound_at + self.manners.idle_timeout)
-
     def _idle(self, now: Instant) -> None:
-        self._sound_at = now
-        if self._has_prompted or not self.manners.idle_prompt:
-            self._close_reason = "idle"
+        question = self._talk.idle(now)
+        if question is None:
             self._turn(Turn.CLOSE_ASKED, now)
-            return
-        self._has_prompted = True
-        self._say_unasked(self.manners.idle_prompt, now)
-
-    def _answer_quiet(self, now: Instant) -> None:
-        reply = self._reply
-        is_quiet = self.playout.is_silent(now) and (
-            reply is None or all(piece.is_done for piece in reply.pieces)
-        )
-        is_taken = self.floor in {Floor.CALLER, Floor.CLOSED}
-        for ticket in [t for t, due in self._quiet.items() if is_quiet or is_taken or now >= due]:
-            del self._quiet[ticket]
-            self._out.append(m.SayQuiet(ticket))
+        else:
+            self._say_unasked(question, now)
 
     def _add_line(
         self, role: Role, text: str, now: Instant, *, is_interrupted: bool = False
     ) -> None:
-        self.history.add(Line(role, text, now + self._wall_offset, self._turns, is_interrupted))
-        self._out.append(m.ReportLine(role, text, self._turns, is_interrupted))
+        self._talk.add_line(role, text, self._talk.turns, now, is_interrupted=is_interrupted)

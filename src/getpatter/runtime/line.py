@@ -31,7 +31,6 @@ from getpatter.carriers.base import (
     StreamStarted,
 )
 from getpatter.core import messages as m
-from getpatter.core.ledger import latency_of
 from getpatter.core.manners import APOLOGY, Manners
 from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
@@ -40,8 +39,6 @@ from getpatter.models import CallMetrics
 from getpatter.runtime import clock
 from getpatter.runtime.account import Account, Sound
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
-from getpatter.runtime.callbacks import CallbackFailed, Callbacks
-from getpatter.runtime.clerk import Clerk
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.desk import Desk
 from getpatter.runtime.engine_desk import EngineDesk, duplex_session, engine_manners, with_voice
@@ -57,6 +54,7 @@ from getpatter.runtime.identity import (
 from getpatter.runtime.leg import Leg
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
+from getpatter.runtime.reports import Reports
 from getpatter.runtime.system_tools import destination_refused
 from getpatter.runtime.tasks import TaskNest
 from getpatter.types import AudioFormat, Encoding, Instant, masked
@@ -105,11 +103,6 @@ class Line:
         self._carrier = carrier
         self._house = house
         self._nest = TaskNest(f"call {identity.call_id}", on_error=self._task_failed)
-        self._callback_nest = TaskNest(f"callbacks {identity.call_id}")
-        self._callbacks = Callbacks(
-            identity.call_id, self._callback_nest, on_error=self._callback_failed
-        )
-        self._clerk = Clerk(identity, house.store, house.log)
         self._media_over = asyncio.Event()
         self._settled = asyncio.Event()
         self._quiet: dict[int, asyncio.Event] = {}
@@ -124,6 +117,7 @@ class Line:
             identity, self._wall_offset, house.pricing, heard=self._heard, spoken=self._spoken
         )
         """What the engine or model of this call will be billed for, response by response."""
+        self._reports = Reports(identity, house, self.account)
 
     # ---------------------------------------------------------------------- what an Attempt may do
 
@@ -146,7 +140,7 @@ class Line:
 
     def placed(self) -> None:
         """The carrier has accepted our call."""
-        self._clerk.placed(self.start_payload())
+        self._reports.clerk.placed(self._reports.start())
 
     def work(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Start work that may outlive the media of this call."""
@@ -154,7 +148,7 @@ class Line:
 
     def tell_program(self, name: str, function: Callback | None, payload: object) -> None:
         """Call one of the program's functions in this call's order."""
-        self._callbacks.tell(name, function, payload)
+        self._reports.callbacks.tell(name, function, payload)
 
     def hand_over(self, reason: m.EndReason) -> None:
         """From here on the carrier itself ends the call; our stream will stop."""
@@ -186,7 +180,7 @@ class Line:
                 control=self.control,
                 http=self._house.http,
                 lost=self._provider_lost,
-                emit=self._emit,
+                emit=self._reports.emit,
                 expected=self._carrier.wire().format,
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
@@ -202,7 +196,7 @@ class Line:
             control=self.control,
             shelf=self._house.shelf,
             lost=self._provider_lost,
-            emit=self._emit,
+            emit=self._reports.emit,
             expected=self._carrier.wire().format,
             originals=self._house.originals,
             webhooks=self._house.webhooks,
@@ -216,7 +210,7 @@ class Line:
             self.call.tell(event)
 
     def _provider_lost(self, stage: str, error: Exception) -> None:
-        self._emit("error", {"stage": stage, "error": type(error).__name__})
+        self._reports.emit("error", {"stage": stage, "error": type(error).__name__})
         if stage in {"stt", "engine"}:
             self._is_deaf = True
             if self._is_open:
@@ -294,11 +288,12 @@ class Line:
 
     async def _live(self, call: Call) -> None:
         try:
-            self._clerk.started(self.start_payload(), self.orders.agent)
-            self._house.bus.emit("call_started", self.start_payload())
+            reports = self._reports
+            reports.clerk.started(reports.start(), self.orders.agent)
+            self._house.bus.emit("call_started", reports.start())
             logger.info("call.started call=%s", self.identity)
-            changes = await self._callbacks.ask(
-                "on_call_start", self._house.on_call_start, self.start_payload()
+            changes = await reports.callbacks.ask(
+                "on_call_start", self._house.on_call_start, reports.start()
             )
             if not call.is_over:
                 self._begin(call, changes or {})
@@ -352,7 +347,7 @@ class Line:
 
     async def _try(self, asked: Coroutine[Any, Any, bool], stage: str) -> None:
         if not await asked:
-            self._emit("error", {"stage": stage, "error": "PatterError"})
+            self._reports.emit("error", {"stage": stage, "error": "PatterError"})
 
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""
@@ -365,10 +360,11 @@ class Line:
         await self._step(self._nest.close())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload = self.end_payload()
-        self._clerk.ended(payload, self.metrics(), self.status)
+        self._reports.clerk.ended(payload, self.metrics(), self.status)
         logger.info("call.ended call=%s reason=%s", self.identity, self.reason)
-        await self._step(self._callbacks.finish("on_call_end", self._house.on_call_end, payload))
-        await self._step(self._callback_nest.close())
+        told = self._reports.callbacks.finish("on_call_end", self._house.on_call_end, payload)
+        await self._step(told)
+        await self._step(self._reports.nest.close())
         self._house.bus.emit("call_ended", payload)
         self._house.over(self)
         self._settled.set()
@@ -390,7 +386,7 @@ class Line:
         if self._desk is not None:
             await self._desk.close()
         await self._nest.close()
-        await self._callback_nest.close()
+        await self._reports.nest.close()
         self._house.over(self)
         self._settled.set()
 
@@ -421,59 +417,21 @@ class Line:
 
     def reported(self, command: m.AnyCommand) -> None:
         """Tell the program what the session reports."""
+        assert self.call is not None, "reports come from a running call"
         match command:
-            case m.ReportLine():
-                self._said(command)
             case m.ReportTurn(record=record):
-                self._turn_over(record)
-            case m.ReportPartial(text=text):
-                self._emit("transcript_partial", {"text": text})
-            case m.ReportInterruption(heard_text=heard, bargein_ms=ms):
-                self._clerk.event("barge_in", {"bargein_ms": round(ms)})
-                self._emit("interruption", {"heard_text": heard, "bargein_ms": ms})
+                if self._desk is not None:
+                    self._desk.turn_over(was_interrupted=record.is_interrupted)
+                self._reports.turn_over(record, clock.now() - self.began_at)
             case m.SayQuiet(ticket=ticket):
                 self._quiet.pop(ticket, asyncio.Event()).set()
             case _:
-                pass
-
-    def _said(self, line: m.ReportLine) -> None:
-        assert self.call is not None, "lines come from a running call"
-        payload: dict[str, object] = {
-            "role": line.role,
-            "text": line.text,
-            "call_id": self.identity.call_id,
-            "history": self.call.session.history.to_dicts(),
-            "turn_index": line.turn_index,
-            "interrupted": line.is_interrupted,
-        }
-        self._clerk.said(payload)
-        self._callbacks.tell("on_transcript", self._house.on_transcript, payload)
-        self._emit("transcript_final", payload)
-
-    def _turn_over(self, record: m.TurnRecord) -> None:
-        metrics = self.account.turn(record)
-        if self._desk is not None:
-            self._desk.turn_over(was_interrupted=record.is_interrupted)
-        payload: dict[str, object] = {
-            "call_id": self.identity.call_id,
-            "turn": metrics,
-            "cost_so_far": self.account.cost(clock.now() - self.began_at),
-            "llm_ttft_ms": latency_of(record).llm_ttft_ms,
-        }
-        self._clerk.turn(payload, metrics)
-        self._callbacks.tell("on_metrics", self._house.on_metrics, payload)
-        self._emit("metrics_collected", payload)
-
-    def _emit(self, event: str, payload: dict[str, object]) -> None:
-        self._house.bus.emit(
-            event, {"call_id": self.identity.call_id, "timestamp": clock.wall(), **payload}
-        )
+                self._reports.reported(command, self.call.session.history)
 
     def status_changed(self, status: str) -> None:
         """The carrier's word for where the call stands."""
         self.status = status
-        self._clerk.status(status)
-        self._emit("call_status", {"status": status})
+        self._reports.status(status)
 
     def told_by_carrier(
         self, event: StreamFailed | RecordingFinished | MessageLeft | CallCosted
@@ -484,19 +442,8 @@ class Line:
                 logger.error("call.stream_failed call=%s", self.identity)
             case MessageLeft():
                 self.hang_up_now("voicemail")
-            case CallCosted(dollars=dollars):
-                self._emit("call_cost_updated", {"telephony": dollars})
-            case RecordingFinished():
-                self._emit(
-                    "recording_ready",
-                    {
-                        "recording_id": event.recording_id,
-                        "url": event.url,
-                        "duration_seconds": event.duration_seconds,
-                        "channels": event.channels,
-                        "format": event.format,
-                    },
-                )
+            case CallCosted() | RecordingFinished():
+                self._reports.news(event)
 
     def hang_up_now(self, reason: m.EndReason) -> None:
         """End the call by the carrier's API, now."""
@@ -577,32 +524,16 @@ class Line:
         self.call.tell(m.QuietAwaited(self._tickets))
         await waiting.wait()
 
-    # ------------------------------------------------------------------------------------- payloads
-
-    def start_payload(self) -> dict[str, object]:
-        """What `on_call_start` gets."""
-        identity = self.identity
-        return {
-            "call_id": identity.call_id,
-            "caller": identity.caller,
-            "callee": identity.callee,
-            "direction": identity.direction,
-            "custom_params": dict(identity.custom_params),
-            "telephony_provider": identity.carrier,
-        }
+    # -------------------------------------------------------------------------------------- numbers
 
     def end_payload(self) -> dict[str, object]:
         """What `on_call_end` gets."""
-        history = self.call.session.history.to_dicts() if self.call is not None else []
-        return {
-            **self.start_payload(),
-            "transcript": [{"role": line["role"], "text": line["text"]} for line in history],
-            "ended_at": self.ended_at,
-            "metrics": self.metrics(),
-            "history": history,
-            "conversation_history": history,
-            "reason": self.reason,
-        }
+        return self._reports.end(
+            self.call.session.history if self.call is not None else None,
+            metrics=self.metrics(),
+            reason=self.reason,
+            ended_at=self.ended_at,
+        )
 
     def metrics(self) -> CallMetrics:
         """Latency and cost of the call so far."""
@@ -613,12 +544,6 @@ class Line:
 
     def _spoken(self) -> Sound:
         return self._desk.spoken if isinstance(self._desk, Desk) else Sound()
-
-    def _callback_failed(self, failure: CallbackFailed) -> None:
-        self._emit(
-            "callback_error",
-            {"callback": failure.callback, "error": type(failure.error).__name__},
-        )
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         logger.error(
