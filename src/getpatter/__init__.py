@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from getpatter.errors import ToolSchemaError as ToolSchemaError
     from getpatter.errors import WireError as WireError
     from getpatter.events import PatterEventType as PatterEventType
+    from getpatter.integrations import PatterTool as PatterTool
+    from getpatter.integrations import PatterToolResult as PatterToolResult
     from getpatter.llm import anthropic as _llm_anthropic
     from getpatter.llm import cerebras as _llm_cerebras
     from getpatter.llm import custom as _llm_custom
@@ -205,6 +207,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "PatterDeprecationWarning": "errors",
     "PatterError": "errors",
     "PatterEventType": "events",
+    "PatterTool": "integrations",
+    "PatterToolResult": "integrations",
     "PcmCarry": "audio",
     "PipelineHooks": "agent_parts",
     "Plivo": "carriers.plivo:Carrier",

@@ -173,6 +173,8 @@ class CallResult:
     """`{"role", "text"}` in spoken order."""
     cost: CostBreakdown | None = None
     metrics: CallMetrics | None = None
+    reason: str = ""
+    """Why it ended, as `on_call_end` is told; `""` when nobody talked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transcript", tuple(dict(each) for each in self.transcript))

@@ -153,6 +153,11 @@ class Patter:
         return self._ready
 
     @property
+    def is_serving(self) -> bool:
+        """Whether `serve()` runs; `ready` tells when it can take calls."""
+        return self._is_serving
+
+    @property
     def tunnel_ready(self) -> Awaitable[str]:
         """Gives the public host name as soon as it is known."""
         return self._tunnel_ready
@@ -344,6 +349,7 @@ class Patter:
         *,
         max_call_duration: int | None = None,
         variables: Mapping[str, object] | None = None,
+        recording: bool | None = None,
         on_machine: Callback | None = None,
     ) -> CallResult | None:
         """Ring somebody. Everything given here belongs to this call alone.
@@ -360,6 +366,7 @@ class Patter:
             wait: Return a `CallResult` when the call is over.
             max_call_duration: Seconds; `None` is the server's value.
             variables: Placeholders, merged over the agent's.
+            recording: Have the carrier record this call; `None` is the server's choice.
             on_machine: Older form of `on_machine_detection`; it gets a dict.
 
         Returns:
@@ -402,6 +409,7 @@ class Patter:
             ring_timeout=ring_timeout,
             max_call_duration=max_call_duration,
             variables=dict(variables or {}),
+            recording=recording,
         )
         if not wait:
             return None
@@ -546,7 +554,8 @@ def _check_placing(given: Mapping[str, Any]) -> None:
     for name in ("first_message", "voicemail_message", "from_number"):
         if not isinstance(given[name], str):
             raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
-    for name in ("machine_detection", "wait"):
+    switches = ["machine_detection", "wait"] + ["recording"] * (given["recording"] is not None)
+    for name in switches:
         _checked_bool(given[name], name)
     for name in ("on_machine_detection", "on_machine"):
         _check_callable(given[name], name)

@@ -100,6 +100,7 @@ class Line:
         self.reason: m.EndReason = "caller_hangup"
         self.began_at = clock.now()
         self.ended_at: float | None = None
+        self._answered_at: Instant | None = None
         self._carrier = carrier
         self._house = house
         self._nest = TaskNest(f"call {identity.call_id}", on_error=self._task_failed)
@@ -254,6 +255,7 @@ class Line:
             recorder=self._recorder(started, manners, now),
         )
         self.status = "in-progress"
+        self._answered_at = self._answered_at or now
         self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")
         return self.call
 
@@ -431,6 +433,8 @@ class Line:
     def status_changed(self, status: str) -> None:
         """The carrier's word for where the call stands."""
         self.status = status
+        if status == "in-progress":
+            self._answered_at = clock.now()
         self._reports.status(status)
 
     def told_by_carrier(
@@ -457,8 +461,16 @@ class Line:
             # The carrier's `stop` usually came first; a carrier that did not listen loses its stream.
             self.call.tell(m.StreamEnded(self._decided or self.reason))
 
+    def _is_out_of_time(self) -> bool:
+        limit = self.orders.max_call_duration
+        lasted = clock.now() - (self._answered_at or self.began_at)
+        return lasted >= limit - min(1.0, limit / 10)
+
     def finished(self, reason: m.EndReason) -> None:
         """The media part is over."""
+        # The carrier counts from the answer and may be first: it is the same limit.
+        if reason == "caller_hangup" and self._is_out_of_time():
+            reason = "time_limit"
         self.reason = self._decided or reason
         for waiting in self._quiet.values():
             waiting.set()

@@ -155,4 +155,5 @@ class Attempt:
             transcript=transcript,
             cost=metrics.cost if metrics is not None else None,
             metrics=metrics,
+            reason=str(ended["reason"]) if ended is not None else "",
         )

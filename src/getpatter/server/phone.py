@@ -302,6 +302,7 @@ class PhoneServer:
         serving = self.serving
         message = call.pop("voicemail_message") or serving.voicemail_message
         detects = call.pop("detects_machines") or bool(message)
+        recording = call.pop("recording", None)
         placing = Placing(
             agent=serving.agent if agent is None else agent,
             voicemail_message=message,
@@ -309,7 +310,7 @@ class PhoneServer:
             max_call_duration=(
                 serving.max_call_duration if max_call_duration is None else max_call_duration
             ),
-            is_recorded=serving.recording,
+            is_recorded=serving.recording if recording is None else recording,
             **call,
         )
         return await self.exchange.place(carrier, placing)
