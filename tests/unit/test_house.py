@@ -56,7 +56,7 @@ VENDOR_NAMES_ALLOWED: Final = {
 """Where a vendor may be named beside its own file. Below `src/getpatter`; a folder ends with `/`."""
 
 VENDOR_NAMES_IN_PUBLIC_API: Final = re.compile(
-    r"\b(?:for_twilio|for_telnyx|to_openai|to_anthropic|openai_compatible|openai_realtime\w*)\b"
+    r"\b(?:for_twilio|for_telnyx|to_openai|to_anthropic|openai_compatible|openai_realtime\w*|openai_schema|anthropic_schema)\b"
 )
 """Parameters and methods whose names are fixed by the documented interface."""
 
