@@ -40,9 +40,10 @@ class PatterEventType(StrEnum):
     CALL_STATUS = "call_status"
     """`status`"""
     RECORDING_READY = "recording_ready"
-    """Where the recording is."""
+    """`recording_id`, `url`, `duration_seconds`, `channels`, `format`, once the carrier has the recording."""
     CALL_COST_UPDATED = "call_cost_updated"
-    """`cost`, once the carrier has billed the call."""
+    """`cost` of the whole call, `telephony` (the carrier's price in it) and `estimate` (what was assumed), once the
+    carrier has billed it."""
     GUARDRAIL_TRIGGERED = "guardrail_triggered"
     """`name` of the guardrail, never the text."""
     CALLBACK_ERROR = "callback_error"

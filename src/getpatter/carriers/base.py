@@ -347,6 +347,13 @@ class Carrier(Protocol):
         """Let the carrier itself end the call after `seconds`; does nothing where it cannot."""
         ...
 
+    def price(self, call_id: str) -> Exchange[float | None] | None:
+        """What a call that is over has cost, in US dollars; the result is `None` as long as that is unknown.
+
+        `None` instead of an exchange: the carrier reports it by itself (`CallCosted`).
+        """
+        ...
+
     def transfer(
         self,
         call_id: str,

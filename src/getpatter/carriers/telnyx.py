@@ -362,6 +362,9 @@ class Carrier:
         del call_id, seconds
         yield from ()
 
+    def price(self, call_id: str) -> None:
+        """Nothing: Telnyx reports it, in an application that has `call_cost_in_webhooks` on."""
+
     def transfer(
         self,
         call_id: str,

@@ -128,6 +128,24 @@ class MetricsStore:
                 record["transcript"] = _plain(event.get("transcript", [])) or []
             self._tell("call_end", {"call_id": record["call_id"], "metrics": metrics})
 
+    def record_call_cost(self, call_id: str, cost: Mapping[str, object]) -> None:
+        """The carrier has billed a call: its cost, with the actual price instead of the estimate."""
+        with self._lock:
+            record = self._calls.get(call_id)
+            if record is not None:
+                metrics = record.get("metrics")
+                known = metrics if isinstance(metrics, Mapping) else {}
+                record["metrics"] = {**known, "cost": dict(cost)}
+                self._tell("call_cost_updated", {"call_id": call_id, "cost": dict(cost)})
+
+    def record_recording(self, call_id: str, recording: Mapping[str, object]) -> None:
+        """The carrier has a recording of a call."""
+        with self._lock:
+            record = self._calls.get(call_id)
+            if record is not None:
+                record["recording"] = dict(recording)
+                self._tell("recording_ready", {"call_id": call_id, **recording})
+
     def _update(self, event: Mapping[str, object], more: Record, name: str) -> None:
         with self._lock:
             record = self._known(event)
@@ -343,6 +361,7 @@ def _restored(folder: Path) -> Record | None:
         "provider_mode": meta.get("provider_mode", ""),
         "duration_seconds": record["duration_seconds"],
     }
+    record |= {key: meta[key] for key in ("recording", "recording_path") if meta.get(key)}
     record["transcript"] = [
         {key: line.get(key) for key in ("role", "text", "turn_index")}
         for line in read_lines(folder / "transcript.jsonl")

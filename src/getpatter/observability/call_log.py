@@ -22,6 +22,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,8 @@ _LONGEST_NAME: Final = 64
 _NUMBER: Final = re.compile(r"\+?\d[\d\s().-]{6,}\d")
 _DAY: Final = re.compile(r"\d{4}/\d{2}/\d{2}")
 _KEY_FILE: Final = ".redaction_key"
+_REMEMBERED: Final = 1000
+"""Calls that are over and of which something may still become known, the newest."""
 
 
 def iso(unix: float | None) -> str | None:
@@ -68,6 +71,7 @@ class CallLogger:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="getpatter-log")
         self._folders: dict[str, Path] = {}
         self._records: dict[str, dict[str, object]] = {}
+        self._over: OrderedDict[str, Path] = OrderedDict()
         self._failed: set[str] = set()
 
     @property
@@ -175,8 +179,34 @@ class CallLogger:
         record |= {"ended_at": iso(ended_at), "status": status, "reason": reason, "error": error}
         record |= _totals(metrics or {}) | more
         self._do(call_id, self._write_metadata, record)
-        self._folders.pop(call_id, None)
+        folder = self._folders.pop(call_id, None)
+        if folder is not None:
+            self._over[call_id] = folder
+            if len(self._over) > _REMEMBERED:
+                self._over.popitem(last=False)
         self._writer.submit(self._failed.discard, call_id)
+
+    def amend(self, call_id: str, **facts: object) -> None:
+        """Something became known of a call of this process: put it into its `metadata.json`.
+
+        Of `cost`, only what the file has is replaced. For a call that is over the file is read and written again.
+        """
+        record = self._records.get(call_id)
+        if record is not None:
+            record |= _amended(record, facts)
+            self._do(call_id, self._write_metadata, dict(record))
+        elif call_id in self._over:
+            folder = self._over[call_id]
+            self._writer.submit(self._guarded, call_id, self._amend, folder, facts)
+
+    def _amend(self, folder: Path, facts: Mapping[str, object]) -> None:
+        path = folder / "metadata.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except ValueError:
+            return
+        if isinstance(record, dict):
+            write_json(path, {**record, **_amended(record, facts)})
 
     def flush(self) -> None:
         """Wait until everything so far is on disk. Blocks: not for the event loop."""
@@ -245,6 +275,13 @@ class CallLogger:
         if not path.exists():
             write_private(path, secrets.token_hex(32).encode())
         return path.read_bytes()
+
+
+def _amended(record: Mapping[str, object], facts: Mapping[str, object]) -> dict[str, object]:
+    known, cost = record.get("cost"), facts.get("cost")
+    if isinstance(known, Mapping) and isinstance(cost, Mapping):
+        return {**facts, "cost": {key: cost.get(key, value) for key, value in known.items()}}
+    return dict(facts)
 
 
 def _totals(metrics: Mapping[str, object]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from getpatter.runtime.identity import Identity, name_of_provider
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
-    from getpatter.models import CallMetrics, TurnMetrics
+    from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
     from getpatter.observability.call_log import CallLogger
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,14 @@ class CallStore(Protocol):
 
     def record_call_end(self, event: Mapping[str, object]) -> None:
         """The call is over."""
+        ...
+
+    def record_call_cost(self, call_id: str, cost: Mapping[str, object]) -> None:
+        """The carrier has billed a call: its cost, with the actual price instead of the estimate."""
+        ...
+
+    def record_recording(self, call_id: str, recording: Mapping[str, object]) -> None:
+        """The carrier has a recording of a call."""
         ...
 
 
@@ -150,6 +158,21 @@ class Clerk:
                 metrics=metrics.to_dict(),
                 error=metrics.error_code or None,
             )
+
+    def billed(self, cost: CostBreakdown) -> None:
+        """The carrier has billed the call, which is over; `cost` has its price instead of the estimate."""
+        call_id, parts = self._identity.call_id, cost.to_dict()
+        # A store of a program may be older than these two.
+        self._keep(getattr(self._store, "record_call_cost", None), call_id, parts)
+        if self._log is not None:
+            self._log.amend(call_id, cost=parts)
+
+    def recorded(self, recording: Mapping[str, object]) -> None:
+        """The carrier has a recording of the call, which may still run."""
+        call_id = self._identity.call_id
+        self._keep(getattr(self._store, "record_recording", None), call_id, recording)
+        if self._log is not None:
+            self._log.amend(call_id, recording=dict(recording))
 
 
 def mode_of(agent: Agent) -> str:

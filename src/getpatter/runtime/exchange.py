@@ -13,12 +13,14 @@ from typing import Final
 from getpatter.carriers.base import (
     FINAL_STATUSES,
     CallArrived,
+    CallCosted,
     CallProgressed,
     Carrier,
     Dial,
     DocumentAsked,
     MachineJudged,
     MediaWire,
+    RecordingFinished,
     Stream,
     StreamAwaited,
     StreamStarted,
@@ -238,7 +240,7 @@ class Exchange:
             self._early.setdefault(event.call_id, []).append(event)
             return
         if line is None or line.identity.carrier != carrier.name:
-            self.unknown_events += 1
+            self._news_of_the_past(carrier, event)
             return
         match event:
             case CallProgressed():
@@ -252,6 +254,14 @@ class Exchange:
                 pass
             case _:
                 line.told_by_carrier(event)
+
+    def _news_of_the_past(self, carrier: Carrier, event: WebhookEvent) -> None:
+        """News of a call that is forgotten but for what it cost and where its recording is, or of none of ours."""
+        call = self._house.aftermaths.find(carrier.name, event.call_id)
+        if call is not None and isinstance(event, CallCosted | RecordingFinished):
+            call.told(event)
+        else:
+            self.unknown_events += 1
 
     def _open_stream(self, line: Line, carrier: Carrier, attempt: int) -> None:
         if line.call is None:

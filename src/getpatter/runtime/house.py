@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
+from getpatter.runtime.aftermath import Aftermaths
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
@@ -73,3 +74,8 @@ class House:
     on_message: Callback | None = None
     over: Callable[[Line], None] = lambda _: None
     """Told when a call is done with, `on_call_end` included."""
+    aftermaths: Aftermaths = field(init=False)
+    """What becomes known of calls when they are over."""
+
+    def __post_init__(self) -> None:
+        self.aftermaths = Aftermaths(self.http, self.nest)

@@ -6,16 +6,17 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from getpatter.carriers.base import CallCosted, RecordingFinished
 from getpatter.core import messages as m
 from getpatter.core.ledger import latency_of
 from getpatter.runtime import clock
+from getpatter.runtime.aftermath import Aftermath
 from getpatter.runtime.callbacks import CallbackFailed, Callbacks
 from getpatter.runtime.clerk import Clerk
 from getpatter.runtime.identity import Identity
 from getpatter.runtime.tasks import TaskNest
 
 if TYPE_CHECKING:
+    from getpatter.carriers.base import CallCosted, RecordingFinished
     from getpatter.core.history import History
     from getpatter.models import CallMetrics
     from getpatter.runtime.account import Account
@@ -32,6 +33,7 @@ class Reports:
         self.clerk = Clerk(identity, house.store, house.log)
         self.nest = TaskNest(f"callbacks {identity.call_id}")
         self.callbacks = Callbacks(identity.call_id, self.nest, on_error=self._callback_failed)
+        self.aftermath = Aftermath(identity, self.clerk, house.bus)
         self._identity = identity
         self._house = house
         self._account = account
@@ -88,20 +90,7 @@ class Reports:
 
     def news(self, event: RecordingFinished | CallCosted) -> None:
         """The carrier says what became of the call, perhaps long after its end."""
-        match event:
-            case CallCosted(dollars=dollars):
-                self.emit("call_cost_updated", {"telephony": dollars})
-            case RecordingFinished():
-                self.emit(
-                    "recording_ready",
-                    {
-                        "recording_id": event.recording_id,
-                        "url": event.url,
-                        "duration_seconds": event.duration_seconds,
-                        "channels": event.channels,
-                        "format": event.format,
-                    },
-                )
+        self.aftermath.told(event)
 
     def _callback_failed(self, failure: CallbackFailed) -> None:
         self.emit(

@@ -354,6 +354,8 @@ class PhoneServer:
         if self._watchdog is not None:
             self._watchdog.stop()
         await asyncio.to_thread(self._note.tear_up)
+        if self._house is not None:
+            await self._house.aftermaths.close()
         if self._nest is not None:
             await self._nest.close()
         await asyncio.to_thread(self.log.close)

@@ -92,6 +92,8 @@ class SimulatedPlivo:
         """Offered, but somebody else rents them first."""
         self.linked_to = ""
         """Id of the application that the number belongs to."""
+        self.priced_after_s = 60.0
+        """Seconds from a call's end until its price is known."""
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same nonce."""
         self.api = Api(self)
@@ -309,7 +311,10 @@ class SimulatedPlivo:
         shown: dict[str, object] = {"call_uuid": call.id, "from": call.caller, "to": call.callee}
         if is_live:
             return {**shown, "call_status": call.status, "direction": call.direction}
-        amount = f"{0.0085 * ceil(call.duration_s / 60):.5f}"
+        amount: str | None = f"{0.0085 * ceil(call.duration_s / 60):.5f}"
+        now = asyncio.get_running_loop().time()
+        if call.ended_at is None or now < call.ended_at + self.priced_after_s:
+            amount = None
         return {**shown, "call_duration": round(call.duration_s), "total_amount": amount}
 
     def redirect_call(self, call_id: str, body: Body) -> None:

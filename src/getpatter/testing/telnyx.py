@@ -102,6 +102,8 @@ class SimulatedTelnyx:
         self.order_takes = 0
         """How often an order is asked about before it is complete; negative: it fails."""
         self._orders: dict[str, int] = {}
+        self.costs_reported_after_s: float | None = None
+        """Seconds from a call's end to `call.cost`; `None`: the application does not ask for it."""
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same id."""
         self.delay_s = 0.0

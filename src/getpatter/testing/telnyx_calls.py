@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final, Literal, Protocol
 
 from getpatter.audio.resample import resampled
@@ -32,6 +33,8 @@ _HANGUP_CAUSES: Final[Mapping[str, str]] = {
 _GREETING_S: Final = 1.0
 """From the verdict to the end of a machine's greeting."""
 _CALLER_WAITS_S: Final = 60.0
+_RATE: Final = 0.0055
+"""Dollars a minute: of nobody, so that a price is not taken for an estimate."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Account(Protocol):
     network: Network
     callees: dict[str, Callee]
     habits: Habits
+    costs_reported_after_s: float | None
 
     def new_id(self, prefix: str) -> str:
         """A fresh id."""
@@ -348,6 +352,8 @@ class SimulatedTelnyxCall:
             self._report_recording(recording_id, body)
         self._outbox.put_nowait(None)
         await sending
+        if self._account.costs_reported_after_s is not None:
+            self._tasks.spawn(self._report_cost(self._account.costs_reported_after_s), "cost")
         self._done.set()
 
     async def _incoming(self) -> None:
@@ -489,6 +495,24 @@ class SimulatedTelnyxCall:
             "recording_urls": {kind: f"https://recordings.example/{recording_id}.{kind}"},
         }
         self._report("call.recording.saved", facts)
+
+    async def _report_cost(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        seconds = ceil(self.duration_s / 6) * 6
+        total = f"{seconds / 60 * _RATE:.4f}"
+        part = {"billed_duration_secs": seconds, "call_part": "sip-trunking", "cost": total}
+        payload: dict[str, Any] = {
+            "call_control_id": self.id,
+            "call_leg_id": f"leg-{self.id}",
+            "call_session_id": f"session-{self.id}",
+            "connection_id": self._account.connection_id,
+            "client_state": self.client_state,
+            "billed_duration_secs": seconds,
+            "cost_parts": [{**part, "currency": "USD", "rate": str(_RATE)}],
+            "status": "success",
+            "total_cost": total,
+        }
+        await self._account.deliver(self, "call.cost", payload)
 
     async def _send_reports(self) -> None:
         while (item := await self._outbox.get()) is not None:

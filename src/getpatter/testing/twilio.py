@@ -23,6 +23,7 @@ import hmac
 from base64 import b64encode
 from dataclasses import dataclass
 from email.utils import formatdate
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -54,6 +55,8 @@ _T = TypeVar("_T")
 
 CALLER: Final = "+15550009876"
 """Who rings, unless a test says otherwise."""
+_INBOUND, _OUTBOUND = 0.0095, 0.0165
+"""Dollars a minute: of nobody, so that a price is not taken for an estimate."""
 _LONGEST_TWIML: Final = 4000
 
 
@@ -120,6 +123,8 @@ class SimulatedTwilio:
         """Conferences, in the order in which they were made."""
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same idempotency token."""
+        self.priced_after_s = 60.0
+        """Seconds from a call's end until its price is known."""
         self.delay_s = 0.0
         """How long each REST answer takes."""
         self.api = Api(self)
@@ -512,6 +517,13 @@ class SimulatedTwilio:
     def _recording_url(self, recording: Recording) -> str:
         return f"{self.base_url}/2010-04-01/Accounts/{self.account_sid}/Recordings/{recording.sid}"
 
+    def _price(self, call: SimulatedCall) -> str | None:
+        loop = asyncio.get_running_loop()
+        if call.ended_at is None or loop.time() < call.ended_at + self.priced_after_s:
+            return None
+        rate = _INBOUND if call.direction == "inbound" else _OUTBOUND
+        return f"-{ceil(call.duration_s / 60) * rate:.5f}"
+
     def _shown(self, call: SimulatedCall) -> Mapping[str, object]:
         uri = f"/2010-04-01/Accounts/{self.account_sid}/Calls/{call.sid}"
         return {
@@ -523,7 +535,7 @@ class SimulatedTwilio:
             "direction": call.direction,
             "api_version": "2010-04-01",
             "duration": str(round(call.duration_s)) if call.status in FINAL else None,
-            "price": None,
+            "price": self._price(call),
             "price_unit": "USD",
             "answered_by": call.answered_by,
             "parent_call_sid": None,
