@@ -268,6 +268,32 @@ def _websocket_scope(url: str, headers: Mapping[str, str]) -> dict[str, object]:
     }
 
 
+# ------------------------------------------------------------------------------------- lost answers
+
+_LOST_FOR_S: Final = 120.0
+"""Longer than any client waits."""
+
+
+class LostAnswers:
+    """Which REST requests are obeyed without the answer ever arriving: the worst thing a network does."""
+
+    def __init__(self) -> None:
+        """None, until `lose_next`."""
+        self._operations: list[str] = []
+
+    def lose_next(self, operation: str = "") -> None:
+        """Lose the answer to one request to come, the next of `operation` if one is named."""
+        self._operations.append(operation)
+
+    async def wait(self, operation: str) -> None:
+        """Before an answer is sent: returns at once, or when nobody waits for it any more."""
+        for wanted in ("", operation):
+            if wanted in self._operations:
+                self._operations.remove(wanted)
+                await asyncio.sleep(_LOST_FOR_S)
+                return
+
+
 # -------------------------------------------------------------------------------------------- a server
 
 

@@ -33,7 +33,7 @@ from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
 from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
-from getpatter.testing.network import LocalServer, Loopback, Network
+from getpatter.testing.network import LocalServer, Loopback, LostAnswers, Network
 from getpatter.testing.plivo_api import Api, ApiError, ApiRequest, Body, not_found
 from getpatter.testing.plivo_calls import Delivery, SimulatedPlivoCall
 from getpatter.testing.plivo_rooms import Rooms
@@ -97,6 +97,7 @@ class SimulatedPlivo:
         self.delivers_twice = False
         """Whether every webhook is sent a second time with the same nonce."""
         self.api = Api(self)
+        self._lost = LostAnswers()
         self._serials = 0
         self.rooms = Rooms(self.new_id)
         """Conferences."""
@@ -227,9 +228,14 @@ class SimulatedPlivo:
         """Refuse one REST request to come, the next of `operation` if one is named."""
         self.api.refuse_next(status, error, operation=operation, headers=headers)
 
+    def lose_next(self, operation: str = "") -> None:
+        """Obey one REST request to come, the next of `operation` if one is named, and never answer it."""
+        self._lost.lose_next(operation)
+
     async def _over_http(self, request: Request) -> Response:
         body = await request.body()
         answer = self.answer(HttpRequest(request.method, str(request.url), request.headers, body))
+        await self._lost.wait(self.requests[-1].operation)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # ------------------------------------------------------------------------------------- webhooks

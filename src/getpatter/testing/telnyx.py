@@ -36,7 +36,7 @@ from getpatter.runtime import clock
 from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
-from getpatter.testing.network import LocalServer, Loopback, Network
+from getpatter.testing.network import LocalServer, Loopback, LostAnswers, Network
 from getpatter.testing.telnyx_api import Api, ApiError, ApiRequest, Body, not_found
 from getpatter.testing.telnyx_calls import Habits, Report, SimulatedTelnyxCall
 from getpatter.types import is_e164
@@ -109,6 +109,7 @@ class SimulatedTelnyx:
         self.delay_s = 0.0
         """How long each REST answer takes."""
         self.api = Api(self)
+        self._lost = LostAnswers()
         self._serials = 0
         self._listens = listens
         self._changed = asyncio.Event()
@@ -172,8 +173,7 @@ class SimulatedTelnyx:
 
     def asked(self, operation: str) -> list[ApiRequest]:
         """The requests of one operation, such as `"POST /calls"`; `"answer"` is short for that action."""
-        if " " not in operation:
-            operation = f"POST /calls/{{id}}/actions/{operation}"
+        operation = _in_full(operation)
         return [request for request in self.requests if request.operation == operation]
 
     def carrier(self, **options: Any) -> Telnyx:
@@ -247,17 +247,25 @@ class SimulatedTelnyx:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Refuse one REST request to come, the next of `operation` (see `asked`) if one is named."""
-        if operation and " " not in operation:
-            operation = f"POST /calls/{{id}}/actions/{operation}"
         self.api.refuse_next(
-            status, code, title, operation=operation, pointer=pointer, headers=headers
+            status,
+            code,
+            title,
+            operation=_in_full(operation),
+            pointer=pointer,
+            headers=headers,
         )
+
+    def lose_next(self, operation: str = "") -> None:
+        """Obey one REST request to come, the next of `operation` if one is named, and never answer it."""
+        self._lost.lose_next(_in_full(operation))
 
     async def _over_http(self, request: Request) -> Response:
         body = await request.body()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         answer = self.answer(HttpRequest(request.method, str(request.url), request.headers, body))
+        await self._lost.wait(self.requests[-1].operation)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # ------------------------------------------------------------------------------------- webhooks
@@ -445,3 +453,10 @@ class SimulatedTelnyx:
             "client_state": call.client_state,
             "recording_id": None,
         }
+
+
+def _in_full(operation: str) -> str:
+    """`"hangup"` is short for that action; a whole operation, or none, stays as it is."""
+    if not operation or " " in operation:
+        return operation
+    return f"POST /calls/{{id}}/actions/{operation}"

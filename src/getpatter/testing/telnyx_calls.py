@@ -408,7 +408,8 @@ class SimulatedTelnyxCall:
         """Words of the callee's detector (`human`, `machine_end_beep`, `fax` ...) become Telnyx's."""
         await asyncio.sleep(callee.verdict_after_s)
         is_machine = callee.answered_by.startswith("machine")
-        result = "machine" if is_machine else {"human": "human"}.get(callee.answered_by, "not_sure")
+        words = {"human": "human", "fax": "fax_detected"}
+        result = "machine" if is_machine else words.get(callee.answered_by, "not_sure")
         self._report("call.machine.detection.ended", {"result": result})
         if is_machine:
             await asyncio.sleep(_GREETING_S)

@@ -37,7 +37,7 @@ from getpatter.runtime import clock
 from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program, SilentOne
 from getpatter.testing.line import Conditions
-from getpatter.testing.network import LocalServer, Loopback, Network
+from getpatter.testing.network import LocalServer, Loopback, LostAnswers, Network
 from getpatter.testing.twilio_api import Api, ApiError, ApiRequest, Form, not_found
 from getpatter.testing.twilio_calls import FINAL, SimulatedCall
 from getpatter.testing.twilio_deeds import LONGEST_CALL_S, Delivery, Orders
@@ -128,6 +128,7 @@ class SimulatedTwilio:
         self.delay_s = 0.0
         """How long each REST answer takes."""
         self.api = Api(self)
+        self._lost = LostAnswers()
         self._serials = 0
         self.numbers: list[Number] = [Number(self.new_sid("PN"), number)]
         self.for_sale: dict[str, list[str]] = {"US/Local": ["+15550002001", "+15550002002"]}
@@ -265,11 +266,16 @@ class SimulatedTwilio:
         """Refuse one REST request to come, the next of `operation` if one is named."""
         self.api.refuse_next(status, code, message, operation=operation, headers=headers)
 
+    def lose_next(self, operation: str = "") -> None:
+        """Obey one REST request to come, the next of `operation` if one is named, and never answer it."""
+        self._lost.lose_next(operation)
+
     async def _over_http(self, request: Request) -> Response:
         body = await request.body()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         answer = self.answer(HttpRequest(request.method, str(request.url), request.headers, body))
+        await self._lost.wait(self.requests[-1].operation)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # ------------------------------------------------------------------------------------- webhooks
