@@ -6,6 +6,7 @@
 #   make check    format, lint, types and import layers
 #   make fast     the tests that touch no socket and no clock
 #   make fmt      put the source in order
+#   make matrix   what becomes of calls, scenario by scenario, for each carrier
 #   make bench    the measurements behind the claims
 #   make cover    which lines and branches the tests reach
 #   make lock     resolve requirements/ again from pyproject.toml
@@ -28,7 +29,9 @@ BROWSER := $(wildcard tests/browser)
 # The cheap ones first; QUICK=1 makes all of them short, BENCH="capacity vad" chooses.
 BENCH ?= imports audio vad overhead barge_in virtual_time server capacity
 
-.PHONY: demo test check bench cover fmt fast lock clean setup
+SCENARIOS := carriers
+
+.PHONY: demo test check matrix bench cover fmt fast lock clean setup
 
 # ---------------------------------------------------------------------------------- environment
 
@@ -96,6 +99,12 @@ fmt: $(VENV)/.dev-stamp
 bench: $(VENV)/.dev-stamp
 	@set -e; for bench in $(BENCH); do \
 	  echo; echo "== $$bench"; $(BIN)/python -m benchmarks.$$bench $(if $(QUICK),--quick); \
+	done
+
+# CARRIER=telnyx chooses one.
+matrix: $(VENV)/.dev-stamp
+	@set -e; for table in $(SCENARIOS); do \
+	  $(BIN)/python -m benchmarks.$$table $(if $(CARRIER),--carrier $(CARRIER)); \
 	done
 
 cover: $(VENV)/.dev-stamp

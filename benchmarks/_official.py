@@ -11,7 +11,8 @@ import importlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ _TELNYX_NAMES: Final = {
 _PLIVO_METHODS: Final = {
     "POST /Call/": ("calls", "Calls", "create"),
     "POST /Call/{id}/": ("calls", "Calls", "update"),
+    "GET /Application/": ("applications", "Applications", "list"),
     "DELETE /Call/{id}/": ("calls", "Calls", "delete"),
     "POST /Call/{id}/Record/": ("calls", "Calls", "start_recording"),
     "POST /Call/{id}/DTMF/": ("calls", "Calls", "send_digits"),
@@ -51,6 +53,8 @@ class Opinion:
     """What they were held against; empty where nothing was at hand."""
     made: int
     valid: int
+    reads: int
+    """Requests without parameters (`GET` of one thing): nothing to hold against anything."""
     unknown: int
     """Requests of operations that the source does not describe."""
     problems: tuple[str, ...]
@@ -58,24 +62,32 @@ class Opinion:
     def __str__(self) -> str:
         if not self.source:
             return f"{self.made} REST requests made; no specification at hand, checked by the simulation alone"
-        left = f", {self.unknown} of operations that it does not describe" if self.unknown else ""
+        left = f", {self.reads} reads without parameters" if self.reads else ""
+        left += f", {self.unknown} of operations that it does not describe" if self.unknown else ""
         return f"{self.made} REST requests made, {self.valid} valid by {self.source}{left}"
 
 
 def judged(carrier: str, requests: Sequence[Any]) -> Opinion:
     """Hold every request against the vendor's own word."""
     source, check = _judge(carrier)
-    valid, unknown, problems = 0, 0, []
+    valid, reads, unknown, problems = 0, 0, 0, []
     for request in requests if check is not None else ():
         assert check is not None
         found = check(request)
-        if found is None:
+        if found is None and request.operation.startswith("GET ") and not _fields(request):
+            reads += 1
+        elif found is None:
             unknown += 1
         elif found:
             problems.append(f"{request.operation}: {found}")
         else:
             valid += 1
-    return Opinion(source, len(requests), valid, unknown, tuple(problems))
+    return Opinion(source, len(requests), valid, reads, unknown, tuple(problems))
+
+
+def _fields(request: Any) -> Mapping[str, object]:
+    found: Mapping[str, object] = getattr(request, "body", None) or getattr(request, "form", {})
+    return found
 
 
 _Check = Callable[[Any], str | None]
@@ -143,6 +155,8 @@ def _typed(schema: Mapping[str, Any], values: list[str]) -> object:
 
 def _telnyx(request: Any) -> str | None:
     operation = request.operation
+    if operation.startswith("PATCH "):
+        return _unknown_names(request, _telnyx_application())
     verb = operation.rpartition("/")[2]
     name = _TELNYX_NAMES.get(operation) or _TELNYX_NAMES.get(verb) or f"action_{verb}"
     schema = _document("telnyx")["commands"].get(name)
@@ -151,10 +165,19 @@ def _telnyx(request: Any) -> str | None:
     return _misfit(dict(request.body), schema, {"$defs": schema.get("$defs", {})})
 
 
+@cache
+def _telnyx_application() -> frozenset[str]:
+    """What its client library lets be changed of an application; the schema has the calls only."""
+    module = importlib.import_module("telnyx.types.call_control_application_update_params")
+    return frozenset(module.CallControlApplicationUpdateParams.__annotations__)
+
+
+def _unknown_names(request: Any, known: Collection[str]) -> str:
+    return "; ".join(f"no parameter {name}" for name in request.body if name not in known)
+
+
 def _misfit(body: Mapping[str, object], schema: Mapping[str, Any], refs: Mapping[str, Any]) -> str:
     """What is wrong with a body, unknown parameters included; empty when nothing is."""
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - for developers only
-
     wanted = {
         **refs,
         "type": "object",
@@ -162,7 +185,8 @@ def _misfit(body: Mapping[str, object], schema: Mapping[str, Any], refs: Mapping
         "required": schema.get("required", []),
         "additionalProperties": False,
     }
-    errors = Draft202012Validator(wanted).iter_errors(body)
+    validator: Any = importlib.import_module("jsonschema").Draft202012Validator  # has no types
+    errors = validator(wanted).iter_errors(body)
     return "; ".join(f"{'.'.join(map(str, each.path))} {each.message}"[:160] for each in errors)
 
 
@@ -170,19 +194,28 @@ def _misfit(body: Mapping[str, object], schema: Mapping[str, Any], refs: Mapping
 
 
 def _plivo(request: Any) -> str | None:
+    if request.operation == "GET /Call/{id}/":
+        return _unknown_names(request, _plivo_filters())
     found = _PLIVO_METHODS.get(request.operation)
     if found is None:
         return None
     module, owner, method = found
-    known = inspect.signature(
-        getattr(getattr(importlib.import_module(f"plivo.resources.{module}"), owner), method)
-    )
+    resource = getattr(importlib.import_module(f"plivo.resources.{module}"), owner)
+    known = inspect.signature(getattr(resource, method))
     names = {each.rstrip("_") for each in known.parameters} | {"app_id"}
     required = {
         each.rstrip("_")
         for each, parameter in known.parameters.items()
         if parameter.default is inspect.Parameter.empty
     } - {"self", "call_uuid", "app_id", "number"}
-    wrong = [f"no parameter {name}" for name in request.body if name not in names]
-    wrong += [f"{name} is required" for name in required if not request.body.get(name)]
-    return "; ".join(wrong)
+    wrong = [f"{name} is required" for name in required if not request.body.get(name)]
+    return "; ".join(filter(None, [_unknown_names(request, names), *wrong]))
+
+
+@cache
+def _plivo_filters() -> frozenset[str]:
+    """What its client asks of one call: the live ones are found by a `status`, which is no argument of it."""
+    resource = importlib.import_module("plivo.resources.live_calls").LiveCalls
+    return frozenset(
+        re.findall(r"""["']?(\w+)["']?[=:]\s*["']live["']""", inspect.getsource(resource))
+    )

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from getpatter import Patter
@@ -94,6 +95,8 @@ class Ways:
     presses_keys: bool = True
     """Keys are sent by REST; else they are tones in our audio."""
     limits_inbound: bool = False
+    tells_reference: bool = True
+    """Its webhooks about a placed call bring our own reference back."""
 
 
 def _deliveries(call: Any) -> list[Told]:
@@ -132,6 +135,7 @@ TWILIO: Final = Ways(
     ring_limit="Timeout",
     presses_keys=False,
     limits_inbound=True,
+    tells_reference=False,
 )
 TELNYX: Final = Ways(
     "telnyx",
@@ -260,7 +264,7 @@ class Stage:
             carrier=self.carrier.carrier(), phone_number=OURS, webhook_url=HOST, persist=False
         )
         for name in ("recording_ready", "call_started", "call_ended", "error", "callback_error"):
-            self.phone.events.on(name, lambda payload, name=name: self.news.append((name, payload)))
+            self.phone.events.on(name, partial(self._told, name))
         options = dict(self.serving)
         unused = {"llm": None} if "on_message" in options else {}
         agent = self.agent(**unused, **self._agent_options)
@@ -307,8 +311,8 @@ class Stage:
 
     async def call(self, to: str = THEIRS, **options: Any) -> CallResult:
         """Call somebody and wait for what becomes of it."""
-        given = {"wait": True, "on_machine_detection": self.verdicts.append} | options
-        result = await self.phone.call(to, **given)
+        given: dict[str, Any] = {"wait": True, "on_machine_detection": self.verdicts.append}
+        result = await self.phone.call(to, **(given | options))
         assert result is not None, "waited"
         self.results.append(result)
         return result
@@ -396,7 +400,7 @@ class Stage:
             await call.ended()
         for heard in self.heard.values():
             if heard.starts:
-                await self.until(lambda heard=heard: heard.ends, "on_call_end did not fire")
+                await self.until(partial(getattr, heard, "ends"), "on_call_end did not fire")
 
     def check_always(self) -> None:
         """What holds after every scenario."""
@@ -423,6 +427,9 @@ class Stage:
         must(end["metrics"] is not None, "no metrics at the end")
 
     # -------------------------------------------------------------------------------- callbacks
+
+    def _told(self, name: str, payload: Mapping[str, Any]) -> None:
+        self.news.append((name, payload))
 
     def _started(self, event: Mapping[str, Any]) -> None:
         self.of(event["call_id"]).starts.append(event)

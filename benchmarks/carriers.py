@@ -100,15 +100,17 @@ def main() -> None:
         began = time.monotonic()
         playing_all = run(ways, wanted(ways, options.only))
         found = asyncio.run(playing_all) if options.real_time else virtual_time.run(playing_all)
-        head = ("at the carrier: end, by whom, streams", "in the program: on_call_end, outcome", "REST")
+        head = (
+            "at the carrier: end, by whom, streams",
+            "in the program: on_call_end, outcome",
+            "REST",
+        )
         print(shown(name, head, found.rows))
         print(found.requests)
         for problem in found.requests.problems:
             print(f"  -> {problem}")
         print(f"{time.monotonic() - began:.1f} s\n", flush=True)
-        has_failed |= bool(found.requests.problems) or not all(
-            row.has_passed for row in found.rows
-        )
+        has_failed |= bool(found.requests.problems) or not all(row.has_passed for row in found.rows)
     sys.exit(has_failed)
 
 

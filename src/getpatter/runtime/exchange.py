@@ -8,6 +8,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
 
 from getpatter.carriers.base import (
@@ -61,6 +62,11 @@ class _Dialling:
         self._call_id = ""
         self._named = asyncio.Event()
 
+    @property
+    def known_id(self) -> str:
+        """The call's own id, as far as webhooks have brought it."""
+        return self._call_id
+
     def name(self, call_id: str) -> None:
         """A webhook brought our reference and the call's own id."""
         self._call_id = self._call_id or call_id
@@ -101,6 +107,8 @@ class Exchange:
         self._lines: dict[str, Line] = {}
         self._dialling: dict[str, _Dialling] = {}
         self._early: dict[str, list[WebhookEvent]] = {}
+        self._unwanted: set[str] = set()
+        """References of dials that failed without a clear no: whatever rings under them is hung up."""
         self._is_stopping = False
         self.unknown_events = 0
         house.over = self._forget_later
@@ -132,6 +140,8 @@ class Exchange:
                 arrived.caller,
                 arrived.callee,
             )
+        if line is None and self._is_unwanted(carrier, arrived):
+            return None
         if line is None:
             if self._most is not None and len(self.active) >= self._most:
                 logger.warning("call.refused reason=max_concurrent_calls")
@@ -234,6 +244,8 @@ class Exchange:
         """News of a call from its carrier."""
         line = self._lines.get(event.call_id)
         reference = event.reference if isinstance(event, CallProgressed) else ""
+        if line is None and isinstance(event, CallProgressed) and self._is_unwanted(carrier, event):
+            return
         if line is None and reference in self._dialling:
             self._dialling[reference].name(event.call_id)
         if line is None and self._dialling and len(self._early) < EARLY_EVENTS:
@@ -301,39 +313,64 @@ class Exchange:
         grant = Grant(reference, carrier.name, "outbound", expires)
         token = self._tokens.mint(grant, now=now)
         dialling = self._dialling[reference] = _Dialling()
+        stream = Stream(self._house.host, reference, token, placing.from_number, placing.to)
         try:
-            call_id = await self._house.http.run(
-                carrier.dial(
-                    Dial(
-                        to=placing.to,
-                        from_number=placing.from_number,
-                        stream=Stream(
-                            self._house.host, reference, token, placing.from_number, placing.to
-                        ),
-                        ring_timeout=placing.ring_timeout,
-                        max_call_duration=placing.max_call_duration,
-                        detects_machines=placing.detects_machines,
-                    )
-                )
-            )
-            if carrier.names_calls_late:
-                call_id = await dialling.own_id() or call_id
+            call_id = await self._dialled(carrier, placing, stream, dialling)
             attempt = self._registered(carrier, placing, call_id, reference)
             self._tokens.attach(reference, call_id)
-        except BaseException:
+        except BaseException as error:
             self._tokens.revoke(reference)
+            if not _is_refusal(error):
+                self._unwanted.add(reference)
+                self._later(expires - now, lambda: self._unwanted.discard(reference))
             raise
         finally:
             del self._dialling[reference]
             dialling.is_over.set()
-        for event in self._early.pop(call_id, []):
+            if not self._dialling:
+                early, self._early = self._early, {}
+            else:
+                early = {}
+        for event in early.pop(call_id, None) or self._early.pop(call_id, []):
             self.note(carrier, event)
-        if not self._dialling:
-            self.unknown_events += sum(map(len, self._early.values()))
-            self._early.clear()
+        self.unknown_events += sum(map(len, early.values()))
         line = attempt.line
         line.work(self._give_up_ringing(line, expires), name="unanswered")
         return attempt
+
+    async def _dialled(
+        self, carrier: Carrier, placing: Placing, stream: Stream, dialling: _Dialling
+    ) -> str:
+        """The id of the call. A carrier whose answer got lost may have told it by a webhook meanwhile."""
+        dial = Dial(
+            to=placing.to,
+            from_number=placing.from_number,
+            stream=stream,
+            ring_timeout=placing.ring_timeout,
+            max_call_duration=placing.max_call_duration,
+            detects_machines=placing.detects_machines,
+        )
+        try:
+            call_id = await self._house.http.run(carrier.dial(dial))
+        except PatterConnectionError as error:
+            if _is_refusal(error) or not dialling.known_id:
+                raise
+            logger.warning("call.dial_unanswered carrier=%s", carrier.name)
+            return dialling.known_id
+        if carrier.names_calls_late:
+            return await dialling.own_id() or call_id
+        return call_id
+
+    def _is_unwanted(self, carrier: Carrier, event: CallArrived | CallProgressed) -> bool:
+        """Whether this is a call of ours that nobody waits for any more; it is hung up then."""
+        if event.reference not in self._unwanted:
+            return False
+        if isinstance(event, CallProgressed) and event.status in FINAL_STATUSES:
+            return True
+        self._unwanted.discard(event.reference)
+        logger.warning("call.unwanted carrier=%s", carrier.name)
+        self._ask(carrier.hang_up(event.call_id), "hang-up", event.call_id)
+        return True
 
     def _registered(
         self, carrier: Carrier, placing: Placing, call_id: str, reference: str
@@ -396,7 +433,11 @@ class Exchange:
     def _forget_later(self, line: Line) -> None:
         call_id = line.identity.call_id
         self._tokens.revoke(line.reference)
-        asyncio.get_running_loop().call_later(REMEMBERED, self._lines.pop, call_id, None)
+        self._later(REMEMBERED, lambda: self._lines.pop(call_id, None))
+
+    @staticmethod
+    def _later(seconds: float, act: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_later(seconds, act)
 
     async def end_call(self, call_id: str) -> None:
         """Hang one call up. Unknown or over: nothing happens."""
@@ -423,3 +464,10 @@ class Exchange:
         except TimeoutError:
             late = sum(not line.is_settled for line in self._lines.values())
             logger.warning("server.calls_unsettled count=%d", late)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether it is certain that nothing was dialled: the carrier said no, or was never asked."""
+    if not isinstance(error, PatterConnectionError):
+        return isinstance(error, PatterError)
+    return error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -387,6 +387,8 @@ class Line:
         if self.call is not None or self._settled.is_set():
             return
         self._media_over.set()
+        if self.attempt is not None and self.status in {"initiated", "ringing"}:
+            self.status_changed("canceled")
         if self._desk is not None:
             await self._desk.close()
         await self._nest.close()

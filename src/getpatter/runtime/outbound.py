@@ -95,11 +95,10 @@ class Attempt:
 
     def _silence(self, event: MachineJudged) -> None:
         self.line.tell(m.MachineFound())
+        self.is_machine = True
         if event.classification == "fax" or not self._message:
-            self.is_machine = event.classification == "machine"
             self.line.hang_up_now("voicemail")
             return
-        self.is_machine = True
         self.line.work(self._leave_in_any_case(), name="voicemail")
 
     async def _leave_in_any_case(self) -> None:

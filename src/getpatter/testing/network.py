@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -20,6 +20,9 @@ from uvicorn.server import ServerState
 from getpatter.errors import PatterError
 from getpatter.net.sockets import WebSocket
 from getpatter.net.tasks import TaskNest
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 OnFrame = Callable[[str | bytes], None]
 """Told each frame: text as `str`, binary as `bytes`."""
@@ -270,9 +273,6 @@ def _websocket_scope(url: str, headers: Mapping[str, str]) -> dict[str, object]:
 
 # ------------------------------------------------------------------------------------- lost answers
 
-_LOST_FOR_S: Final = 120.0
-"""Longer than any client waits."""
-
 
 class LostAnswers:
     """Which REST requests are obeyed without the answer ever arriving: the worst thing a network does."""
@@ -285,12 +285,12 @@ class LostAnswers:
         """Lose the answer to one request to come, the next of `operation` if one is named."""
         self._operations.append(operation)
 
-    async def wait(self, operation: str) -> None:
-        """Before an answer is sent: returns at once, or when nobody waits for it any more."""
+    async def keep_waiting(self, request: Request, operation: str) -> None:
+        """Before an answer is sent: returns at once, or when whoever asked has given up."""
         for wanted in ("", operation):
             if wanted in self._operations:
                 self._operations.remove(wanted)
-                await asyncio.sleep(_LOST_FOR_S)
+                await request.receive()
                 return
 
 

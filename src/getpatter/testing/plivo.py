@@ -235,7 +235,7 @@ class SimulatedPlivo:
     async def _over_http(self, request: Request) -> Response:
         body = await request.body()
         answer = self.answer(HttpRequest(request.method, str(request.url), request.headers, body))
-        await self._lost.wait(self.requests[-1].operation)
+        await self._lost.keep_waiting(request, self.requests[-1].operation)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # ------------------------------------------------------------------------------------- webhooks

@@ -275,7 +275,7 @@ class SimulatedTwilio:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         answer = self.answer(HttpRequest(request.method, str(request.url), request.headers, body))
-        await self._lost.wait(self.requests[-1].operation)
+        await self._lost.keep_waiting(request, self.requests[-1].operation)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # ------------------------------------------------------------------------------------- webhooks
