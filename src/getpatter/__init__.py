@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from getpatter.models import TurnMetrics as TurnMetrics
     from getpatter.observability.event_bus import EventBus as EventBus
     from getpatter.patter import Patter as Patter
+    from getpatter.providers._fallback import Fallback as Fallback
     from getpatter.runtime.control import CallControl as CallControl
     from getpatter.scheduler import ScheduleHandle as ScheduleHandle
     from getpatter.scheduler import schedule_cron as schedule_cron
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from getpatter.stt.cartesia import CartesiaSTT as CartesiaSTT
     from getpatter.stt.deepgram import DeepgramSTT as DeepgramSTT
     from getpatter.stt.deepgram_flux import DeepgramFluxSTT as DeepgramFluxSTT
+    from getpatter.stt.fallback import FallbackSTTProvider as FallbackSTTProvider
     from getpatter.stt.local import LocalSTT as LocalSTT
     from getpatter.stt.openai_transcribe import OpenAITranscribeSTT as OpenAITranscribeSTT
     from getpatter.stt.soniox import SonioxSTT as SonioxSTT
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from getpatter.tts.elevenlabs import ElevenLabsTTS as ElevenLabsTTS
     from getpatter.tts.elevenlabs import ElevenLabsTTSError as ElevenLabsTTSError
     from getpatter.tts.elevenlabs_ws import ElevenLabsWebSocketTTS as ElevenLabsWebSocketTTS
+    from getpatter.tts.fallback import FallbackTTSProvider as FallbackTTSProvider
     from getpatter.tts.inworld import InworldTTS as InworldTTS
     from getpatter.tts.lmnt import LMNTTTS as LMNTTTS
     from getpatter.tts.local import LocalTTS as LocalTTS
@@ -177,7 +180,10 @@ _EXPORTS: Final[dict[str, str]] = {
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
+    "Fallback": "providers._fallback",
     "FallbackLLMProvider": "llm.fallback",
+    "FallbackSTTProvider": "stt.fallback",
+    "FallbackTTSProvider": "tts.fallback",
     "GoogleLLM": "llm.google:LLM",
     "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",

@@ -78,6 +78,17 @@ class DefaultStr(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one provider was given to do, where several share the work of a call."""
+
+    provider: str
+    """Key of the price table."""
+    model: str
+    units: float
+    """Seconds for a recogniser, characters for a voice."""
+
+
 MULAW_8K: Final = AudioFormat(Encoding.MULAW, 8000)
 ALAW_8K: Final = AudioFormat(Encoding.ALAW, 8000)
 PCM16_8K: Final = AudioFormat(Encoding.PCM16, 8000)

@@ -207,7 +207,7 @@ def test_what_cannot_be() -> None:
     llm = OpenAILLM("key-0123456789")
     with pytest.raises(ValueError, match="at least one"):
         FallbackLLMProvider([])
-    with pytest.raises(TypeError, match="no model"):
+    with pytest.raises(TypeError, match="no stream"):
         FallbackLLMProvider([object()])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="max_retry_per_provider"):
         FallbackLLMProvider([llm], max_retry_per_provider=-1)

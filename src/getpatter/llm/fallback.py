@@ -4,89 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, Self, cast
 
-from getpatter.errors import AllProvidersFailedError, PartialStreamError, PatterError
+from getpatter.errors import AllProvidersFailedError, PartialStreamError
 from getpatter.llm.base import LLMChunk, LLMProvider, as_chunk
-from getpatter.net.tasks import TaskNest
-
-logger = logging.getLogger(__name__)
+from getpatter.net.standby import Failures, Health, Slot, check_chain, late, may_help, said
 
 _Message = Mapping[str, object]
 
 _PROBE: Final[list[_Message]] = [{"role": "user", "content": "Answer with the word yes."}]
-_PROBE_S: Final = 15.0
-
-
-class _Slot:
-    """One model of the chain and what is known of its health."""
-
-    def __init__(self, provider: LLMProvider) -> None:
-        self.provider = provider
-        self.is_well = True
-        self.probe: asyncio.Task[None] | None = None
-
-    @property
-    def name(self) -> str:
-        key = getattr(self.provider, "provider_key", "")
-        return key if isinstance(key, str) and key else type(self.provider).__name__
-
-    @property
-    def model(self) -> str:
-        name = getattr(self.provider, "model", "")
-        return name if isinstance(name, str) else ""
-
-
-class _Health:
-    """What all calls know together: who is well, and who is being tried again in the background."""
-
-    def __init__(self, slots: Sequence[_Slot], interval_s: float) -> None:
-        self.slots = tuple(slots)
-        self._interval_s = interval_s
-        self._nest = TaskNest("fallback")
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def order(self) -> list[_Slot]:
-        """Those that are well, as they were given; then the others: a bad chance is better than none."""
-        return sorted(self.slots, key=lambda slot: not slot.is_well)
-
-    def failed(self, slot: _Slot) -> None:
-        """Leave it out from now on, and try it in the background until it answers."""
-        slot.is_well = False
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._nest, self._loop = TaskNest("fallback"), loop
-        if slot.probe is None or slot.probe.done():
-            slot.probe = self._nest.spawn(self._recover(slot), slot.name)
-
-    def answered(self, slot: _Slot) -> None:
-        """It works (again)."""
-        slot.is_well = True
-        if slot.probe is not None and not slot.probe.done():
-            slot.probe.cancel()
-
-    async def close(self) -> None:
-        """Try nobody any more."""
-        if self._loop is asyncio.get_running_loop():
-            await self._nest.close()
-        self._loop = None
-
-    async def _recover(self, slot: _Slot) -> None:
-        while not slot.is_well:
-            await asyncio.sleep(self._interval_s)
-            try:
-                async with asyncio.timeout(_PROBE_S):
-                    await _probed(slot.provider)
-            except Exception as error:  # noqa: BLE001 - a provider of the user's may raise anything
-                logger.debug(
-                    "llm.still_failing provider=%s error=%s", slot.name, type(error).__name__
-                )
-            else:
-                slot.is_well = True
-                logger.info("llm.recovered provider=%s", slot.name)
 
 
 class FallbackLLMProvider:
@@ -98,6 +25,7 @@ class FallbackLLMProvider:
         *,
         max_retry_per_provider: int = 1,
         recovery_interval_s: float = 30.0,
+        first_token_timeout_s: float = 5.0,
     ) -> None:
         """Make a chain; the first model is preferred.
 
@@ -106,36 +34,32 @@ class FallbackLLMProvider:
             max_retry_per_provider: How often one is asked again before the next one is, where that may help.
             recovery_interval_s: Seconds between attempts, in the background, to see whether a failed one is
                 well again. Each asks for one word.
+            first_token_timeout_s: Seconds to a model's first word or tool call, all its attempts together. What is
+                neither (pings, empty chunks) does not lengthen them.
 
         Raises:
             ValueError: no provider, or a number that cannot be.
             TypeError: something that cannot `stream()`.
         """
-        if not providers:
-            raise ValueError("FallbackLLMProvider: providers must name at least one model")
-        for provider in providers:
-            if not callable(getattr(provider, "stream", None)):
-                raise TypeError(
-                    f"FallbackLLMProvider: {type(provider).__name__} is no model, it has no stream()"
-                )
-        if max_retry_per_provider < 0:
-            raise ValueError(
-                f"FallbackLLMProvider: max_retry_per_provider={max_retry_per_provider} is negative"
-            )
-        if not recovery_interval_s > 0:
-            raise ValueError(
-                f"FallbackLLMProvider: recovery_interval_s={recovery_interval_s} must be positive"
-            )
+        check_chain(
+            type(self).__name__,
+            providers,
+            ("stream",),
+            max_retry_per_provider=max_retry_per_provider,
+            recovery_interval_s=recovery_interval_s,
+            first_token_timeout_s=first_token_timeout_s,
+        )
         self._retries = max_retry_per_provider
         self._interval_s = recovery_interval_s
-        self._health = _Health([_Slot(provider) for provider in providers], recovery_interval_s)
+        self._first_s = first_token_timeout_s
+        self._health = Health(providers, recovery_interval_s, _probed)
         self._is_clone = False
-        self._last: _Slot | None = None
+        self._last: Slot[LLMProvider] | None = None
 
     @property
     def providers(self) -> tuple[LLMProvider, ...]:
         """The models, best first."""
-        return tuple(slot.provider for slot in self._health.slots)
+        return self._health.providers
 
     @property
     def provider_key(self) -> str:
@@ -160,7 +84,7 @@ class FallbackLLMProvider:
         return f"{type(self).__name__}([{shown}])"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _made_again, (self.providers, self._retries, self._interval_s)
+        return _made_again, (self.providers, self._retries, self._interval_s, self._first_s)
 
     async def stream(
         self,
@@ -176,36 +100,54 @@ class FallbackLLMProvider:
             PartialStreamError: a model failed after its first word; nobody else can go on from there.
             AllProvidersFailedError: none could answer.
         """
-        failures: list[str] = []
+        failures = Failures()
+        loop = asyncio.get_running_loop()
         for slot in self._health.order():
+            ends_at = loop.time() + self._first_s
+            failure: Exception | None = None
             for _ in range(self._retries + 1):
                 has_begun = False
                 self._last = slot
                 answer = _answer(slot.provider, messages, tools, cancel_event, call_id)
                 try:
-                    async for chunk in answer:
-                        has_begun = has_begun or chunk.type in {"text", "tool_call"}
+                    while (
+                        chunk := await self._next(answer, slot, None if has_begun else ends_at)
+                    ) is not None:
+                        has_begun = has_begun or _is_word(chunk)
                         yield chunk
                 except Exception as error:
                     if has_begun:
-                        self._health.failed(slot)
+                        self._health.failed(slot, error)
                         raise PartialStreamError(
-                            f"{slot.name} failed in the middle of its answer: {_said(error)}",
+                            f"{slot.name} failed in the middle of its answer: {said(error)}",
                             vendor=slot.name,
                         ) from error
-                    logger.warning(
-                        "llm.failed provider=%s error=%s", slot.name, type(error).__name__
-                    )
-                    failures.append(f"{slot.name}: {_said(error)}")
-                    if not _may_help(error):
+                    failures.add(slot, error)
+                    failure = error
+                    if not may_help(error):
                         break
                 else:
                     self._health.answered(slot)
                     return
                 finally:
                     await answer.aclose()
-            self._health.failed(slot)
-        raise AllProvidersFailedError(f"no model could answer: {'; '.join(failures)}")
+            assert failure is not None, "each attempt that did not return has failed"
+            self._health.failed(slot, failure)
+        raise AllProvidersFailedError(f"no model could answer: {failures}")
+
+    async def _next(
+        self,
+        answer: AsyncGenerator[LLMChunk, None],
+        slot: Slot[LLMProvider],
+        ends_at: float | None,
+    ) -> LLMChunk | None:
+        try:
+            async with asyncio.timeout_at(ends_at):
+                return await anext(answer, None)
+        except TimeoutError as error:
+            if ends_at is None or asyncio.get_running_loop().time() < ends_at:
+                raise  # one of its own
+            raise late(slot.name, "did not begin to answer", self._first_s) from error
 
     async def warmup(self) -> None:
         """Open the connections of all models: a spare one is needed at once."""
@@ -217,19 +159,21 @@ class FallbackLLMProvider:
         if self._is_clone:
             return
         await self._health.close()
-        for slot in self._health.slots:
-            close = getattr(slot.provider, "close", None)
-            if close is not None:
-                with suppress(PatterError):
-                    await close()
 
 
 def _made_again(
-    providers: Sequence[LLMProvider], retries: int, interval_s: float
+    providers: Sequence[LLMProvider], retries: int, interval_s: float, first_s: float
 ) -> FallbackLLMProvider:
     return FallbackLLMProvider(
-        providers, max_retry_per_provider=retries, recovery_interval_s=interval_s
+        providers,
+        max_retry_per_provider=retries,
+        recovery_interval_s=interval_s,
+        first_token_timeout_s=first_s,
     )
+
+
+def _is_word(chunk: LLMChunk) -> bool:
+    return chunk.type == "tool_call" or (chunk.type == "text" and bool(chunk.content))
 
 
 async def _answer(
@@ -262,17 +206,7 @@ async def _probed(provider: LLMProvider) -> None:
     answer = _answer(provider, _PROBE, None, None, None)
     try:
         async for chunk in answer:
-            if chunk.type in {"text", "done"}:
+            if chunk.type == "done" or _is_word(chunk):
                 return
     finally:
         await answer.aclose()
-
-
-def _may_help(error: Exception) -> bool:
-    """Whether asking the same model again is worth the caller's time."""
-    return error.retryable if isinstance(error, PatterError) else True
-
-
-def _said(error: Exception) -> str:
-    """What may be shown of it: our own errors have had their secrets removed, others may hold anything."""
-    return str(error) if isinstance(error, PatterError) else type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,12 +34,16 @@ _warned: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What a recogniser or a voice has been given so far."""
+    """What a recogniser or a voice has been given so far. Where several share the work, the last is the one at work."""
 
     provider: str = ""
     model: str = ""
     units: float = 0.0
     """Seconds for a recogniser, characters for a voice."""
+
+
+def _latest(sounds: Sequence[Sound]) -> Sound:
+    return sounds[-1] if sounds else Sound()
 
 
 @dataclass(slots=True)
@@ -50,8 +54,8 @@ class Account:
     wall_offset: float
     pricing: Pricing | None = None
     """`None`: the package's own table."""
-    heard: Callable[[], Sound] = Sound
-    spoken: Callable[[], Sound] = Sound
+    heard: Callable[[], Sequence[Sound]] = tuple
+    spoken: Callable[[], Sequence[Sound]] = tuple
     usage: list[Usage | ModelUsage] = field(default_factory=list)
     """What models and engines reported, one entry a request."""
     error_code: str = ""
@@ -69,7 +73,7 @@ class Account:
     def metrics(self, agent: Agent, seconds: float) -> CallMetrics:
         """The whole call so far, `seconds` after its beginning."""
         latency = summarise(self._records)
-        hearing, speaking = self.heard(), self.spoken()
+        hearing, speaking = _latest(self.heard()), _latest(self.spoken())
         model = self.usage[-1].model if self.usage else ""
         cost = self.cost(seconds)
         return CallMetrics(
@@ -105,18 +109,26 @@ class Account:
         return CostBreakdown(stt, tts, llm, telephony, stt + tts + llm + telephony)
 
     def _hearing(self) -> float:
-        sound = self.heard()
-        if not sound.units:
-            return 0.0
-        dollars = calculate_stt_cost(sound.provider, sound.units, sound.model, self.pricing)
-        return self._priced(dollars, sound.provider, sound.model)
+        return sum(
+            self._priced(
+                calculate_stt_cost(sound.provider, sound.units, sound.model, self.pricing),
+                sound.provider,
+                sound.model,
+            )
+            for sound in self.heard()
+            if sound.units
+        )
 
     def _speaking(self) -> float:
-        sound = self.spoken()
-        if not sound.units:
-            return 0.0
-        dollars = calculate_tts_cost(sound.provider, int(sound.units), sound.model, self.pricing)
-        return self._priced(dollars, sound.provider, sound.model)
+        return sum(
+            self._priced(
+                calculate_tts_cost(sound.provider, int(sound.units), sound.model, self.pricing),
+                sound.provider,
+                sound.model,
+            )
+            for sound in self.spoken()
+            if sound.units
+        )
 
     def _transcription(self, usage: Usage | ModelUsage) -> float:
         """What an engine's own transcription of the caller is billed by time for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from getpatter.core import messages as m
@@ -25,7 +25,7 @@ from getpatter.runtime.system_tools import END_CALL
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wording import Script, guarded
 from getpatter.runtime.writer import HANDLER_LIMIT, ReplySource, Writer
-from getpatter.types import AudioFormat
+from getpatter.types import AudioFormat, Spent
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -190,19 +190,15 @@ class Desk:
         return ModelReplies(self._services.llm, agent, tools, context)
 
     @property
-    def heard(self) -> Sound:
-        """What the recogniser was sent."""
-        stt = self._services.stt
-        model = str(getattr(stt, "model", ""))
-        return Sound(name_of_provider(stt), model, self._ears.sent_seconds)
+    def heard(self) -> tuple[Sound, ...]:
+        """What the recognisers were sent; one, unless it is a chain."""
+        return _sounds(self._services.stt, self._ears.spent, self._ears.sent_seconds)
 
     @property
-    def spoken(self) -> Sound:
-        """What the voice was asked to say."""
-        tts = self._services.tts
-        model = str(getattr(tts, "model", ""))
+    def spoken(self) -> tuple[Sound, ...]:
+        """What the voices were asked to say; one, unless it is a chain."""
         letters = self._mouth.characters if self._mouth is not None else 0
-        return Sound(name_of_provider(tts), model, letters)
+        return _sounds(self._services.tts, getattr(self._services.tts, "spent", None), letters)
 
     def turn_over(self, *, was_interrupted: bool) -> None:
         """An agent turn has ended."""
@@ -223,6 +219,12 @@ class Desk:
             await self._remote.close()
         if self._tools is not None:
             await self._tools.close()
+
+
+def _sounds(provider: object, spent: Sequence[Spent] | None, units: float) -> tuple[Sound, ...]:
+    if spent is not None:
+        return tuple(Sound(each.provider, each.model, each.units) for each in spent)
+    return (Sound(name_of_provider(provider), str(getattr(provider, "model", "")), units),)
 
 
 class _HandlerReplies:

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from getpatter.audio.convert import Converter, cheapest, converter
@@ -18,7 +18,7 @@ from getpatter.core import messages as m
 from getpatter.models import Transcript
 from getpatter.runtime import clock
 from getpatter.stt.base import STTProvider, input_formats
-from getpatter.types import PCM16_16K, AudioFormat
+from getpatter.types import PCM16_16K, AudioFormat, Spent
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,12 @@ class Ears:
         self.dropped_bytes = 0
         self.sent_seconds = 0.0
         self._bytes_per_second = 8000.0
+
+    @property
+    def spent(self) -> Sequence[Spent] | None:
+        """Who has heard how much, where several recognisers share the work."""
+        spent: Sequence[Spent] | None = getattr(self._stt, "spent", None)
+        return spent
 
     def tune(self, stream: AudioFormat) -> None:
         """The carrier's format is known: choose the cheapest way from it to the recogniser."""

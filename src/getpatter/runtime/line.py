@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -555,11 +555,11 @@ class Line:
         """Latency and cost of the call so far."""
         return self.account.metrics(self.orders.agent, clock.now() - self.began_at)
 
-    def _heard(self) -> Sound:
-        return self._desk.heard if isinstance(self._desk, Desk) else Sound()
+    def _heard(self) -> Sequence[Sound]:
+        return self._desk.heard if isinstance(self._desk, Desk) else ()
 
-    def _spoken(self) -> Sound:
-        return self._desk.spoken if isinstance(self._desk, Desk) else Sound()
+    def _spoken(self) -> Sequence[Sound]:
+        return self._desk.spoken if isinstance(self._desk, Desk) else ()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         logger.error(

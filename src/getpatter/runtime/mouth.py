@@ -181,7 +181,8 @@ class Mouth:
                 if made or attempt == ATTEMPTS:
                     raise
                 logger.warning("tts.retried attempt=%d", attempt, exc_info=True)
-        if key is not None and self._shelf is not None and made:
+        # A chain of voices may have changed over in between.
+        if key is not None and key == self._shelf_key(text) and self._shelf is not None and made:
             self._shelf.keep(key, b"".join(made))
 
     def _shelf_key(self, text: str) -> tuple[str, AudioFormat, str] | None:

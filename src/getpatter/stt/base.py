@@ -20,7 +20,8 @@ class STTProvider(Protocol):
     `AudioFormat`, best first; without it PCM16 16 kHz is sent), `with_input(formats)` (a clone that takes the first
     of `formats` it can, or `None`; asked before `connect`), `feed(data)` (a `send_audio` that never
     waits), `finalize()` (sync or async: the voice has stopped, deliver the final words now), `warmup()`;
-    `provider_key` and `model` (of the price table), `billed_seconds` (of audio, as the vendor counts).
+    `provider_key` and `model` (of the price table), `billed_seconds` (of audio, as the vendor counts),
+    `spent` (a tuple of `Spent`, where several recognisers share the work).
     """
 
     async def connect(self) -> None:

@@ -15,7 +15,8 @@ class TTSProvider(Protocol):
     More that is used when it is there: `clone()` (a fresh one for each call), `output_format` (an `AudioFormat`;
     without it PCM16 16 kHz is expected), `with_output(formats)` (a clone that gives the first of `formats` it can,
     or None), `voice_key` (text that is equal for voices that sound equal; lets the greeting be kept), `warmup()`;
-    `provider_key` and `model` (of the price table), `billed_characters` (sent, heard or not).
+    `provider_key` and `model` (of the price table), `billed_characters` (sent, heard or not),
+    `spent` (a tuple of `Spent`, where several voices share the work).
     """
 
     def synthesize(self, text: str) -> AsyncIterator[bytes]:
