@@ -27,6 +27,7 @@ _PLACES: Final = {
     Floor.DOUBT: (760, 530),
     Floor.AGENT: (1060, 90),
     Floor.OVERLAP: (1060, 300),
+    Floor.HELD: (760, 200),
     Floor.SILENCED: (110, 730),
     Floor.CLOSING: (560, 730),
     Floor.CLOSED: (1000, 730),

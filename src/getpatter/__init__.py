@@ -129,6 +129,9 @@ if TYPE_CHECKING:
     from getpatter.tunnels import CloudflareTunnel as CloudflareTunnel
     from getpatter.tunnels import Ngrok as Ngrok
     from getpatter.tunnels import StaticTunnel as StaticTunnel
+    from getpatter.turn_taking import BargeInStrategy as BargeInStrategy
+    from getpatter.turn_taking import MinWordsStrategy as MinWordsStrategy
+    from getpatter.turn_taking import TurnDetector as TurnDetector
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
@@ -155,6 +158,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "AssemblyAISTT": "stt.assemblyai",
     "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
+    "BargeInStrategy": "turn_taking",
     "CallControl": "runtime.control",
     "CallEndedError": "errors",
     "CallEvent": "models",
@@ -198,6 +202,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
+    "MinWordsStrategy": "turn_taking",
     "Ngrok": "tunnels",
     "OpenAICompatibleLLM": "llm.openai_compatible:LLM",
     "OpenAILLM": "llm.openai:LLM",
@@ -242,6 +247,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ToolSchemaError": "errors",
     "Transcript": "models",
     "TurnDetectionMode": "stt.speechmatics",
+    "TurnDetector": "turn_taking",
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
     "TwilioAdapter": "carriers.twilio",

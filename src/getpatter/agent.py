@@ -30,6 +30,7 @@ from getpatter.agent_parts import (
 )
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
+from getpatter.turn_taking import BargeInStrategy
 
 __all__ = [
     "PIPELINE",
@@ -117,9 +118,11 @@ class Agent:
     max_semantic_hold_ms: float = 1200
     """How long a turn detector may hold a turn back."""
     barge_in_mode: Literal["cancel", "pause_resume"] = "cancel"
+    """`pause_resume`: a voice stops the sound, which goes on from there unless words follow."""
     barge_in_confirm_ms: float = 1500
     """How long a paused agent waits for words that confirm the interruption."""
-    barge_in_strategies: Sequence[object] = ()
+    barge_in_strategies: Sequence[BargeInStrategy] = ()
+    """Decide whether words over the agent interrupt it; the first that agrees does. Without any, all words do."""
     llm_error_message: str | None = None
     """Said when no reply can be made; `None` is a short apology."""
     long_turn_message: str | None = None
@@ -194,7 +197,7 @@ class AgentOptions(TypedDict, total=False):
     max_semantic_hold_ms: float
     barge_in_mode: Literal["cancel", "pause_resume"]
     barge_in_confirm_ms: float
-    barge_in_strategies: Iterable[object]
+    barge_in_strategies: Iterable[BargeInStrategy]
     llm_error_message: str | None
     long_turn_message: str | None
     long_turn_message_after_s: float
@@ -360,6 +363,8 @@ def _check_types(agent: Agent) -> None:
 
 
 def _check_members(agent: Agent) -> None:
+    for strategy in agent.barge_in_strategies:
+        _check_methods("barge_in_strategies", strategy, ("evaluate",))
     for each in agent.text_transforms:
         if not callable(each):
             raise TypeError(f"text_transforms must be functions, not {type(each).__name__}")

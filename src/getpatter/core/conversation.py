@@ -31,7 +31,12 @@ class Conversation:
         self.manners = manners
         self.history = History()
         self.playout = Playout(audio_format)
-        self.table = TurnTable(manners.long_turn_after, manners.closing_bound, since=began_at)
+        self.table = TurnTable(
+            manners.long_turn_after,
+            manners.closing_bound,
+            manners.barge_in_confirm_within,
+            since=began_at,
+        )
         self.gate = SpeechGate(
             min_speech_ms=manners.min_speech_ms,
             min_silence_ms=manners.min_silence_ms,

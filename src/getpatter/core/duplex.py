@@ -245,8 +245,8 @@ class DuplexSession:
                 self._talk.hang_up(self._talk.close_reason)
             case Act.REPORT_END:
                 self._talk.is_finished = True
-            case Act.ASK_FINAL:
-                pass
+            case Act.ASK_FINAL | Act.HOLD | Act.RESUME:
+                pass  # the engine hears for itself, and its sound is not held back
 
     def _opened(self, first_message: str, now: Instant) -> None:
         if self.floor is not Floor.OPENING:

@@ -15,6 +15,12 @@ class Manners:
     """How this call is held. Seconds unless the name says otherwise."""
 
     barge_in_threshold_ms: float = 300.0
+    barge_in_pauses: bool = False
+    """A voice over the agent stops the sound; only words cut the reply, else it goes on from where it stopped."""
+    barge_in_confirm_within: float = 1.5
+    """How long it waits for them."""
+    barge_in_asks: bool = False
+    """Whether words are enough is asked of the program's strategies."""
     patience: Patience = field(default_factory=Patience)
     apology: str = APOLOGY
     """Said when a reply cannot be written; empty: nothing is said."""

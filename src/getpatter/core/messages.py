@@ -144,6 +144,12 @@ class KeysAsked(Input, frozen=True, tag=True):
     audio: bytes
 
 
+class InterruptionConfirmed(Input, frozen=True, tag=True):
+    """The caller's words over reply `reply` mean that it shall stop."""
+
+    reply: int
+
+
 class QuietAwaited(Input, frozen=True, tag=True):
     """Somebody waits until the words already on their way have been heard (10 s at most)."""
 
@@ -312,6 +318,7 @@ AnyInput = (
     | SayAsked
     | ResultCame
     | KeysAsked
+    | InterruptionConfirmed
     | QuietAwaited
     | CloseAsked
     | MachineFound
@@ -374,6 +381,16 @@ class CancelReply(Command, frozen=True):
     """Stop writing reply `reply` and stop speaking its pieces."""
 
     reply: int
+
+
+class AskConfirmation(Command, frozen=True):
+    """Find out whether the caller's words over reply `reply` mean to interrupt it; `InterruptionConfirmed` says so."""
+
+    reply: int
+    text: str
+    is_interim: bool
+    agent_speaking: bool
+    """False while the agent holds its sound back."""
 
 
 class Speak(Command, frozen=True):
@@ -525,6 +542,7 @@ AnyCommand = (
     | AskFinal
     | StartReply
     | CancelReply
+    | AskConfirmation
     | Speak
     | AskReply
     | StopReply

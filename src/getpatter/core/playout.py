@@ -82,6 +82,8 @@ class Playout:
     format: AudioFormat
     prefix: str = "p"
     """First letters of our marks' names."""
+    can_pause: bool = False
+    """Keep what the carrier has and the caller has not heard, so that `pause` can take it back."""
     spans: list[Span] = field(default_factory=list)
     _queue: deque[bytes] = field(default_factory=deque)
     _queued: int = 0
@@ -95,6 +97,9 @@ class Playout:
     _dropped: set[str] = field(default_factory=set)
     _marked_ms: float = 0.0
     _names: int = 0
+    _kept: deque[bytes] = field(default_factory=deque)
+    _kept_bytes: int = 0
+    _is_paused: bool = False
 
     # --------------------------------------------------------------------------------------- filling
 
@@ -147,7 +152,7 @@ class Playout:
             out.append(Audio(self._take_keys(self.format.size(CHUNK_MS)), is_speech=False))
             if not self._keys:
                 out.append(self._mark(now))
-        while self._queued and not self._keys:
+        while self._queued and not self._keys and not self._is_paused:
             lead = self._sent_ms - self.heard_ms(now)
             if lead >= LEAD_MS or not self._is_worth_sending(lead):
                 break
@@ -178,7 +183,16 @@ class Playout:
             first = first[:size]
         self._queued -= len(first)
         self._sent_ms += self.format.ms(len(first))
+        if self.can_pause:
+            self._keep(first)
         return first
+
+    def _keep(self, sent: bytes) -> None:
+        self._kept.append(sent)
+        self._kept_bytes += len(sent)
+        unheard = self.format.size(self._sent_ms - self._heard_ms)
+        while self._kept_bytes - len(self._kept[0]) > unheard:
+            self._kept_bytes -= len(self._kept.popleft())
 
     def _take_keys(self, size: int) -> bytes:
         """The next tones; the speech that waits moves back by their length."""
@@ -219,7 +233,7 @@ class Playout:
 
     def next_send(self, now: Instant) -> Instant | None:
         """When `pull` has something to do again without new audio."""
-        if not self._queued and not self._keys:
+        if not self._keys and (self._is_paused or not self._queued):
             return None
         lead = self._sent_ms - self.heard_ms(now)
         whole = (
@@ -275,18 +289,46 @@ class Playout:
         Send the carrier's `clear` after it. Marks that are still out come back now, and mean nothing.
         """
         heard = self.heard_ms(now)
-        self._dropped.update(mark.name for mark in self._marks)
-        self._marks.clear()
+        self._drop_marks()
         self._queue.clear()
         self._queued = 0
         self._sent_ms = self._marked_ms = self._anchor_ms = heard
         self._anchor_at = now
+        self._is_paused = False
         return heard
+
+    def _drop_marks(self) -> None:
+        self._dropped.update(mark.name for mark in self._marks)
+        self._marks.clear()
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def pause(self, now: Instant) -> None:
+        """Take back everything that was not heard, and send nothing until `resume`.
+
+        Send the carrier's `clear` after it, as after `clear`. Not while key tones are on their way.
+        """
+        assert self.can_pause, "what is to be taken back has to be kept"
+        unheard = self.format.size(self._sent_ms - self.heard_ms(now))
+        tail = b"".join(self._kept)[-unheard:] if unheard else b""
+        self._drop_marks()
+        if tail:
+            self._queue.appendleft(tail)
+            self._queued += len(tail)
+        self._sent_ms -= self.format.ms(len(tail))
+        self._marked_ms = self._anchor_ms = self._sent_ms
+        self._anchor_at = now
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on from where `pause` stopped."""
+        self._is_paused = False
 
     def drop_unsent(self) -> None:
         """Drop the speech that was not sent, and leave the carrier what it has: key tones are among it."""
         self._queue.clear()
         self._queued = 0
+        self._is_paused = False
 
     def forget_before(self, position_ms: float) -> None:
         """Spans that ended before `position_ms` are no longer asked about."""

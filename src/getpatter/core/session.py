@@ -13,7 +13,10 @@ verdicts from one to the other and keeps the one reply that is being given.
 
 from __future__ import annotations
 
+from typing import Final
+
 from getpatter.core import messages as m
+from getpatter.core.confirmation import Confirmation
 from getpatter.core.conversation import Conversation
 from getpatter.core.endpointing import Endpointing, Verdict
 from getpatter.core.history import Role
@@ -24,6 +27,9 @@ from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
 from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
+
+_PENDING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.HELD})
+"""States in which a reply is under way and is not heard."""
 
 
 class Session:
@@ -49,6 +55,7 @@ class Session:
         self.manners = manners
         self.history = talk.history
         self.playout = talk.playout
+        self.playout.can_pause = manners.barge_in_pauses
         self._endpointing = Endpointing(manners.patience)
         self._reply: Reply | None = None
         self._chunker: SentenceChunker | None = None
@@ -59,6 +66,7 @@ class Session:
         self._is_cut_held = False
         self._reported_since: Instant | None = None
         self._interruption: Interruption | None = None
+        self._confirmation = Confirmation(manners)
         self._anchors = Anchors(None, None, None, began_at)
 
     # ------------------------------------------------------------------------------------ entrance
@@ -93,7 +101,7 @@ class Session:
         )
         return min((time for time in times if time is not None), default=None)
 
-    def _take(  # noqa: C901 - one case for each input, nothing nested
+    def _take(  # noqa: C901, PLR0912 - one case for each input, nothing nested
         self, event: m.AnyInput, now: Instant
     ) -> None:
         match event:
@@ -115,6 +123,9 @@ class Session:
                 self._opened(first, now)
             case m.SayAsked(text=text):
                 self._say_asked(text, now)
+            case m.InterruptionConfirmed(reply=reply):
+                if self._reply is not None and self._reply.number == reply:
+                    self._turn(Turn.CONFIRMED, now)
             case m.ResultCame():
                 self._has_result = True
             case m.Ticked():
@@ -164,10 +175,17 @@ class Session:
             # A menu goes on talking while keys are pressed. They must arrive whole.
             self._is_cut_held = True
             return
+        if event is Turn.SUSTAINED:
+            meant = self._confirmation.sustained(self.floor)
+            if meant is None:
+                return
+            event = meant
         for act in self._talk.table.handle(event, now):
             self._act(act, event, now)
 
-    def _act(self, act: Act, event: Turn, now: Instant) -> None:
+    def _act(  # noqa: C901 - one case for each act
+        self, act: Act, event: Turn, now: Instant
+    ) -> None:
         match act:
             case Act.ANSWER:
                 self._answer(now)
@@ -182,6 +200,10 @@ class Session:
             case Act.REASSURE:
                 if self.manners.long_turn_message and self._reply is not None:
                     self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
+            case Act.HOLD:
+                self._hold(now)
+            case Act.RESUME:
+                self._resume(now)
             case Act.HANG_UP:
                 self._talk.hang_up(self._talk.close_reason)
             case Act.REPORT_END:  # pragma: no branch - the last there is
@@ -213,6 +235,7 @@ class Session:
     def _voice_started(self, onset: Instant, now: Instant) -> None:
         self._talk.voice_began = onset
         self._talk.sound_at = now
+        self._confirmation.voice_began(self._endpointing.text)
         self._endpointing.speech_started(onset)
         self._talk.report_voice()
         self._turn(Turn.CALLER_STARTED, now)
@@ -242,13 +265,30 @@ class Session:
         self._talk.sound_at = now
         if not said.is_final:
             self._talk.out.append(m.ReportPartial(self._endpointing.text))
-        if self.floor is Floor.AGENT:
+        lasts = None
+        if said.start_ms is not None and said.end_ms is not None:
+            lasts = said.end_ms - said.start_ms
+        is_long = self._talk.barge_in.words(len(fresh.split()), lasts)
+        if self.floor is Floor.AGENT and is_long:
             # The detector heard nothing, the recogniser did: its words count by their length.
-            lasts = None
-            if said.start_ms is not None and said.end_ms is not None:
-                lasts = said.end_ms - said.start_ms
-            if self._talk.barge_in.words(len(fresh.split()), lasts):
-                self._turn(Turn.SUSTAINED, now)
+            self._turn(Turn.SUSTAINED, now)
+        self._weigh(said, is_long=is_long, now=now)
+
+    def _weigh(self, said: m.Transcribed, *, is_long: bool, now: Instant) -> None:
+        """Words over the agent, where they decide whether it is interrupted."""
+        if self._reply is None:
+            return
+        meant = self._confirmation.words(
+            self._reply.number,
+            self.floor,
+            self._endpointing.text,
+            is_interim=not said.is_final,
+            is_long=is_long,
+        )
+        if isinstance(meant, Turn):
+            self._turn(meant, now)
+        elif meant is not None:
+            self._talk.out.append(meant)
 
     def _listen(self, now: Instant) -> None:
         verdict = self._endpointing.verdict(now)
@@ -296,6 +336,7 @@ class Session:
         self, now: Instant, *, user_text: str = "", unasked: bool = False, greeting: bool = False
     ) -> Reply:
         self._replies += 1
+        self._confirmation.new_reply()
         self._chunker = SentenceChunker(
             language=self.manners.language,
             aggressive_first_flush=self.manners.first_clause_early,
@@ -319,7 +360,7 @@ class Session:
         """Words of the program: beside a reply under way, else as one of their own."""
         if not text.strip():
             return
-        if self._reply is not None and self.floor in AUDIBLE | {Floor.THINKING, Floor.DOUBT}:
+        if self._reply is not None and self.floor in AUDIBLE | _PENDING:
             self._add_piece(self._reply, text, is_checked=True)
         else:
             self._to_say.append(text)
@@ -452,7 +493,8 @@ class Session:
             return
         heard = reply.heard(self.playout, now)
         is_pressing = self.playout.is_pressing(now)
-        if reply.has_audio and not is_pressing:
+        held_at, self._confirmation.held_at = self._confirmation.held_at, None
+        if reply.has_audio and not is_pressing and held_at is None:
             self._talk.out.append(m.SendClear())
         self._talk.out.append(m.CancelReply(reply.number))
         if is_pressing:
@@ -460,7 +502,7 @@ class Session:
         else:
             self.playout.clear(now)
         bargein_ms: float | None = None
-        if event is Turn.SUSTAINED:
+        if event in {Turn.SUSTAINED, Turn.CONFIRMED}:
             self._endpointing.interrupted(now)
             unsaid = reply.rest(heard)
             self._interruption = Interruption(
@@ -469,8 +511,23 @@ class Session:
                 was_unwritten=not unsaid and not reply.is_written,
             )
             if reply.has_audio:
-                bargein_ms = self._talk.report_interruption(heard, now)
+                bargein_ms = self._talk.report_interruption(
+                    heard, now if held_at is None else held_at
+                )
         self._close_reply(reply, heard, now, was_cut=True, bargein_ms=bargein_ms)
+
+    def _hold(self, now: Instant) -> None:
+        """Somebody speaks over the agent: stop the sound, and wait for words."""
+        self._confirmation.held(now)
+        self.playout.pause(now)
+        self._talk.out.append(m.SendClear())
+
+    def _resume(self, now: Instant) -> None:
+        """It was nobody, or nothing: go on from where the sound stopped."""
+        self._confirmation.held_at = None
+        self.playout.resume()
+        if self._endpointing.is_speaking:
+            self._turn(Turn.CALLER_STARTED, now)
 
     def _carry_on(self, now: Instant) -> None:
         """A noise cut the reply: nobody spoke, so the caller still waits for the rest of it."""
@@ -493,6 +550,7 @@ class Session:
             self._idle(now)
         sustained = self._sustained_due()
         if sustained is not None and now >= sustained:
+            self._reported_since = None  # one voice interrupts once
             self._turn(Turn.SUSTAINED, now)
 
     def _sustained_due(self) -> Instant | None:

@@ -37,6 +37,8 @@ class Floor(Enum):
     """The agent speaks."""
     OVERLAP = "overlap"
     """Both speak: a cough, or an interruption?"""
+    HELD = "held"
+    """The agent has stopped in mid-word for a voice; does the caller mean to take the floor?"""
     SILENCED = "silenced"
     """A machine listens: turn taking is off."""
     CLOSING = "closing"
@@ -54,6 +56,10 @@ class Turn(Enum):
     CALLER_STOPPED = "caller stopped"
     SUSTAINED = "sustained"
     """The caller has spoken over the agent for long enough to mean it."""
+    SUSPECTED = "suspected"
+    """The same, where only words can confirm that they mean it."""
+    CONFIRMED = "confirmed"
+    """Words show that the caller means to interrupt."""
     TURN_ENDED = "turn ended"
     """The caller's words are complete."""
     TURN_EMPTY = "turn empty"
@@ -91,6 +97,10 @@ class Act(Enum):
     """The agent has finished: were there words meanwhile?"""
     REASSURE = "reassure"
     """The reply takes long: say so."""
+    HOLD = "hold"
+    """Stop the sound, and keep what was not heard."""
+    RESUME = "resume"
+    """Go on from where it stopped."""
     HANG_UP = "hang up"
     REPORT_END = "report end"
 
@@ -186,6 +196,8 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
             Turn.CALLER_STARTED: (Floor.OVERLAP, ()),
             Turn.CALLER_STOPPED: (Floor.AGENT, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.PAUSE, (Act.CUT,)),
+            Turn.SUSPECTED: (Floor.HELD, (Act.HOLD,)),
+            Turn.CONFIRMED: (Floor.PAUSE, (Act.CUT,)),
             Turn.AGENT_PAUSED: (Floor.THINKING, ()),
             Turn.REPLY_OVER: (Floor.OPEN, (Act.RECONSIDER,)),
             Turn.KEY_PRESSED: (Floor.OPEN, (Act.CUT,)),
@@ -198,12 +210,28 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
         {
             Turn.CALLER_STOPPED: (Floor.AGENT, (Act.ASK_FINAL,)),
             Turn.SUSTAINED: (Floor.CALLER, (Act.CUT,)),
+            Turn.SUSPECTED: (Floor.HELD, (Act.HOLD,)),
+            Turn.CONFIRMED: (Floor.CALLER, (Act.CUT,)),
             Turn.AGENT_PAUSED: (Floor.DOUBT, ()),
             Turn.REPLY_OVER: (Floor.CALLER, ()),
             Turn.KEY_PRESSED: (Floor.CALLER, (Act.CUT,)),
         },
         _MACHINE,
         _ENDS,
+    ),
+    **_rows(
+        Floor.HELD,
+        {
+            Turn.CALLER_STOPPED: (Floor.HELD, (Act.ASK_FINAL,)),
+            Turn.CONFIRMED: (Floor.PAUSE, (Act.CUT,)),
+            Turn.ALARM: (Floor.AGENT, (Act.RESUME,)),
+            # There was nothing left to hold back.
+            Turn.REPLY_OVER: (Floor.PAUSE, (Act.RESUME, Act.RECONSIDER)),
+            Turn.KEY_PRESSED: (Floor.OPEN, (Act.CUT,)),
+            Turn.CLOSE_ASKED: (Floor.CLOSING, (Act.RESUME,)),
+            Turn.GONE: (Floor.CLOSED, (Act.CUT, Act.REPORT_END)),
+        },
+        _MACHINE,
     ),
     **_rows(Floor.SILENCED, _ENDS),
     **_rows(
@@ -224,6 +252,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
     for floor, events in {
         # Words that arrive before the greeting are kept by the endpointing and answered after it.
         Floor.OPENING: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.CALLER_STARTED,
             Turn.SUSTAINED,
             Turn.TURN_ENDED,
@@ -236,6 +266,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.OPEN: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.OPENED,
             Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
@@ -247,6 +279,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         # Nobody starts a reminder while the caller speaks.
         Floor.CALLER: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.OPENED,
             Turn.AGENT_PAUSED,
             Turn.CALLER_STARTED,
@@ -258,6 +292,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.PAUSE: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.OPENED,
             Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
@@ -268,6 +304,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.THINKING: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.OPENED,
             Turn.AGENT_PAUSED,
             Turn.SUSTAINED,
@@ -275,6 +313,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.REPLY_OWED,
         ),
         Floor.DOUBT: (
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.OPENED,
             Turn.AGENT_PAUSED,
             Turn.CALLER_STARTED,
@@ -299,10 +339,24 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.AGENT_STARTED,
             Turn.ALARM,
         ),
+        # Words wait: either they confirm, or they are answered when the agent has finished.
+        Floor.HELD: (
+            Turn.OPENED,
+            Turn.CALLER_STARTED,
+            Turn.SUSTAINED,
+            Turn.SUSPECTED,
+            Turn.TURN_ENDED,
+            Turn.TURN_EMPTY,
+            Turn.REPLY_OWED,
+            Turn.AGENT_STARTED,
+            Turn.AGENT_PAUSED,
+        ),
         Floor.SILENCED: set(Turn) - {Turn.CLOSE_ASKED, Turn.GONE},
         # "Bye!" over our goodbye is no reason to cut it short; only sustained speech is.
         Floor.CLOSING: (
             Turn.OPENED,
+            Turn.SUSPECTED,
+            Turn.CONFIRMED,
             Turn.AGENT_PAUSED,
             Turn.CALLER_STARTED,
             Turn.CALLER_STOPPED,
@@ -323,7 +377,7 @@ LISTENING: Final = frozenset({Floor.OPEN, Floor.CALLER, Floor.PAUSE, Floor.THINK
 """States in which complete words of the caller are acted upon at once."""
 AUDIBLE: Final = frozenset({Floor.AGENT, Floor.OVERLAP, Floor.CLOSING})
 """States in which the agent may be heard."""
-WAITING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.CLOSING})
+WAITING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.HELD, Floor.CLOSING})
 """States that must not last: each has an alarm."""
 
 
@@ -335,6 +389,8 @@ class TurnTable:
     """Seconds the agent may owe words before the caller is told so (the dead-air watchdog)."""
     closing_bound: float = 10.0
     """Seconds the last words may take."""
+    confirm_within: float = 1.5
+    """Seconds until an interruption that nothing confirms was none."""
     floor: Floor = Floor.OPENING
     since: Instant = Instant(0.0)
     deadline: Instant | None = None
@@ -358,6 +414,8 @@ class TurnTable:
     def _alarm(self, floor: Floor, now: Instant) -> Instant | None:
         if floor is Floor.CLOSING:
             return Instant(now + self.closing_bound)
+        if floor is Floor.HELD:
+            return Instant(now + self.confirm_within)
         if floor in WAITING:
             return Instant(now + self.reassure_after)
         return None

@@ -29,6 +29,7 @@ from getpatter.core.playout import Playout
 from getpatter.core.turns import Floor
 from getpatter.errors import WireError
 from getpatter.runtime import clock
+from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
 from getpatter.runtime.media import MediaSocket
@@ -142,11 +143,12 @@ class Parts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PipelineParts:
-    """A recogniser, a writer and a voice."""
+    """A recogniser, a writer and a voice, and who decides about interruptions."""
 
     ears: Ears
     mouth: Mouth
     writer: Writer
+    confirming: Confirming
     spawn: Callable[..., object]
 
     def hear(self, data: bytes) -> None:
@@ -160,6 +162,8 @@ class PipelineParts:
                 self.mouth.speak(command)
             case m.StartReply():
                 self.writer.start(command)
+            case m.AskConfirmation():
+                self.confirming.ask(command)
             case m.CancelReply():
                 self.cancel()
             case m.AskFinal():

@@ -13,6 +13,7 @@ from getpatter.runtime.account import Sound
 from getpatter.runtime.call import Call, Parts, PipelineParts
 from getpatter.runtime.call_tools import tools_of
 from getpatter.runtime.callbacks import reply_of, takes_call_control
+from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.ears import Ears, TextStage
 from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
@@ -72,6 +73,7 @@ class Desk:
         self._writer: Writer | None = None
         self._mouth: Mouth | None = None
         self._tools: ToolExecutor | None = None
+        self._confirming: Confirming | None = None
         self._webhooks = webhooks
         self._messages = messages
         self._remote: RemoteReplies | None = None
@@ -140,7 +142,10 @@ class Desk:
             spawn=self._nest.spawn,
             limit=HANDLER_LIMIT if self._services.llm is None else None,
         )
-        return PipelineParts(self._ears, mouth, self._writer, self._nest.spawn)
+        confirming = self._confirming = Confirming(
+            agent.barge_in_strategies, report=self._tell, spawn=self._nest.spawn
+        )
+        return PipelineParts(self._ears, mouth, self._writer, confirming, self._nest.spawn)
 
     def _after_synthesize(self, agent: Agent) -> SoundStage | None:
         hook = getattr(agent.hooks, "after_synthesize", None)
@@ -202,6 +207,8 @@ class Desk:
 
     def turn_over(self, *, was_interrupted: bool) -> None:
         """An agent turn has ended."""
+        if self._confirming is not None:
+            self._confirming.turn_over()
         if self._tools is not None:
             self._tools.turn_over(was_interrupted=was_interrupted)
 
