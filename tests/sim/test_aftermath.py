@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,10 +37,13 @@ class Phone:
         self.simulated = simulated
         self.store = MetricsStore()
         self.end: Mapping[str, Any] = {}
-        self.told: list[tuple[str, float, Mapping[str, Any]]] = []
+        self.told: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self._ended = asyncio.Event()
         self.persist = persist
-        self._serving = {"on_call_end": self.on_call_end, "store": self.store} | serving
+        self._serving: dict[str, Any] = {
+            "on_call_end": self.on_call_end,
+            "store": self.store,
+        } | serving
         self.server: PhoneServer
 
     async def run(self, exchange: Exchange[_T]) -> _T:
@@ -75,13 +79,11 @@ class Phone:
         self.server = PhoneServer(serving, self.simulated.carrier(), http=self)
         self.server.open()
         for name in ("call_cost_updated", "recording_ready", "error"):
-            self.server.bus.on(name, lambda event, name=name: self._keep(name, event))
-
-    def _keep(self, name: str, event: Mapping[str, Any]) -> None:
-        self.told.append((name, asyncio.get_running_loop().time(), event))
+            self.server.bus.on(name, self.told[name].append)
 
     def heard(self, name: str) -> list[Mapping[str, Any]]:
-        return [event for known, _, event in self.told if known == name]
+        """What the bus carried under this name."""
+        return list(self.told[name])
 
     async def talk(self, seconds: float = 70.0) -> str:
         """One incoming call, over for both sides; returns our id of it."""
@@ -157,7 +159,7 @@ async def test_the_carriers_price_replaces_the_estimate_everywhere(
         assert cost.tts == metrics.cost.tts
         assert cost.total == pytest.approx(cost.stt + cost.tts + cost.llm + cost.telephony)
         assert event["timestamp"] > one.end["ended_at"]
-        record = one.store.get_call(call_id)
+        record: Any = one.store.get_call(call_id)
         assert record is not None
         assert record["metrics"]["cost"] == cost.to_dict()
         assert record["metrics"]["duration_seconds"] == metrics.duration_seconds
@@ -271,7 +273,7 @@ async def test_a_recording_is_announced_and_kept_with_its_call(name: str, tmp_pa
         assert event["channels"] == 2
         assert event["format"] == ("wav" if name == "twilio" else "mp3")
         kept = {key: event[key] for key in KEYS}
-        record = one.store.get_call(call_id)
+        record: Any = one.store.get_call(call_id)
         assert record is not None
         assert record["recording"] == kept
         assert one.metadata()["recording"] == kept
@@ -294,7 +296,7 @@ async def test_a_recording_that_comes_late_finds_its_call() -> None:
         )
         await asyncio.sleep(1)
         assert [event["recording_id"] for event in one.heard("recording_ready")][-1] == "second"
-        record = one.store.get_call(call_id)
+        record: Any = one.store.get_call(call_id)
         assert record is not None
         assert record["recording"]["recording_id"] == "second"
 

@@ -135,7 +135,8 @@ class Aftermaths:
             dollars = await self._price(call, carrier)
             if dollars is not None:
                 call.billed(dollars)
-            if call.is_billed or is_stopping:
+                return
+            if is_stopping:
                 return
         logger.info("call.price_unknown call=%s", call.identity)
 
