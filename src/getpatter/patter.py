@@ -24,7 +24,7 @@ from getpatter.pricing import merge_pricing
 from getpatter.runtime.hosts import checked_host
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
-from getpatter.tunnels import Static, Tunnel, tunnel_of
+from getpatter.tunnels import Static, Tunnel, keep_up, tunnel_of
 from getpatter.types import is_e164, masked
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class Patter:
                 if manage_webhook:
                     await server.point_number()
                 self._ready.reach(server.serving.host)
-                server.beside(self._watch(way_in), name="tunnel")
+                server.beside(keep_up(way_in, port, self._moved), name="tunnel")
                 await server.closed()
             finally:
                 await server.stop()
@@ -329,9 +329,12 @@ class Patter:
         _check_one_way(chosen, self._webhook_url)
         return chosen
 
-    async def _watch(self, tunnel: Tunnel) -> None:
-        await tunnel.lost()
-        logger.error("tunnel.lost host=%s", tunnel.hostname)
+    async def _moved(self, host: str) -> None:
+        """The tunnel was started again, and has this name now."""
+        if self._server is not None:
+            await self._server.move(host)
+        self._tunnel_ready.change(host)
+        self._ready.change(host)
 
     # ---------------------------------------------------------------------------------- calling
 

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from getpatter import Patter
 from getpatter.errors import PatterConnectionError
+from getpatter.testing.callers import Caller, Polite, babble, wait
+from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from getpatter.testing.twilio import SimulatedTwilio
 from getpatter.tunnels import CloudflareTunnel, Ngrok, Static, Tunnel, tunnel_of
 
 NAME: Final = "slow-green-hill-road.trycloudflare.com"
@@ -34,6 +40,11 @@ def say(text):
     print("2026-01-01T00:00:00Z " + text, file=sys.stderr, flush=True)
 
 open(os.environ["STAND_IN_PID"], "w").write(str(os.getpid()))
+with open(os.environ["STAND_IN_PID"] + ".starts", "a+") as starts:
+    starts.write("x")
+    starts.seek(0)
+    count = len(starts.read())
+name = "{NAME}" if count == 1 else f"start-{{count}}.trycloudflare.com"
 if port == {STUBBORN}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 say("INF Thank you for trying Cloudflare Tunnel. https://developers.cloudflare.com/x")
@@ -42,7 +53,7 @@ if port == {CRASHES}:
     say('ERR failed to request quick Tunnel: Post "https://api.trycloudflare.com/tunnel": timeout')
     sys.exit(1)
 if port != {MUTE}:
-    say("INF |  https://{NAME}  |")
+    say(f"INF |  https://{{name}}  |")
     if port == {ODD}:
         say("INF " + "x" * 200_000)
     say("INF Registered tunnel connection connIndex=0 connection=0b7a location=ams01 protocol=quic")
@@ -221,6 +232,105 @@ def test_it_ends_with_the_interpreter(pid_file: Path) -> None:
     )
     assert (run.returncode, run.stdout.strip()) == (3, NAME)
     assert not is_running(pid_file)
+
+
+# --------------------------------------------------------------------------------- while it is serving
+
+
+@asynccontextmanager
+async def serving(
+    twilio: SimulatedTwilio, tunnel: CloudflareTunnel, **options: Any
+) -> AsyncIterator[Patter]:
+    """A phone behind a tunnel of its own, ready."""
+    phone = Patter(carrier=twilio.carrier(), phone_number=twilio.number, tunnel=tunnel)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    twilio.server = f"127.0.0.1:{port}"
+    agent = phone.agent(
+        "You are the desk of a clinic.",
+        stt=ScriptedSTT(["a haircut"], final_delay=0.1),
+        tts=ScriptedTTS(0.02, ms_per_letter=20),
+        llm=ScriptedLLM(["Certainly."], first_token_delay=0.05),
+        first_message="Welcome.",
+    )
+    task = asyncio.create_task(phone.serve(agent, port=port, **options))
+    try:
+        await phone.ready
+        yield phone
+    finally:
+        await phone.disconnect()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(done: Callable[[], bool], within_s: float = 15.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not done():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.timeout(40)
+async def test_a_tunnel_that_dies_is_started_again_and_the_carrier_follows(
+    pid_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tunnel = CloudflareTunnel(resolver=known)
+    ended: list[str] = []
+    async with SimulatedTwilio() as twilio:
+        async with serving(
+            twilio, tunnel, on_call_end=lambda event: ended.append(event["reason"])
+        ) as phone:
+            assert await phone.ready == NAME
+            assert twilio.numbers[0].voice_url == f"https://{NAME}/webhooks/twilio/voice"
+            running = twilio.ring(Caller(wait(60_000), voice=babble))
+            await running.until("in-progress")
+
+            os.kill(int(pid_in(pid_file)), signal.SIGKILL)
+            again = "start-2.trycloudflare.com"
+            await until(lambda: again in twilio.numbers[0].voice_url)
+            assert twilio.numbers[0].voice_url == f"https://{again}/webhooks/twilio/voice"
+            assert is_running(pid_file)
+            await until(lambda: tunnel.hostname == again)
+            assert await phone.ready == await phone.tunnel_ready == again
+
+            # Signatures are those of the new name, and so are the streams of new calls.
+            call = twilio.ring(Polite("a haircut please", voice=babble, gap_ms=300))
+            await call.ended()
+            assert len(call.tape().heard_spans()) == 2
+            forged = twilio.ring(
+                Caller(wait(60_000), voice=babble),
+                voice_url=f"https://{NAME}/webhooks/twilio/voice",
+            )
+            await forged.ended()
+            assert [each.status for each in forged.deliveries if each.kind == "voice"] == [403]
+
+            assert running.status == "in-progress"
+            await until(lambda: ended == ["caller_hangup"])
+        assert not is_running(pid_file)
+    said = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert [text.split()[0] for text in said if text.startswith("tunnel.")] == [
+        "tunnel.lost",
+        "tunnel.moved",
+    ]
+    assert f"host={NAME}" in said[0]
+    assert f"host={again}" in said[1]
+
+
+@pytest.mark.timeout(40)
+async def test_a_tunnel_that_is_on_its_way_back_does_not_hold_up_the_end(pid_file: Path) -> None:
+    is_known = True
+
+    async def resolver(_: str) -> bool:
+        return is_known
+
+    async with SimulatedTwilio() as twilio:
+        async with serving(twilio, CloudflareTunnel(resolver=resolver)):
+            is_known = False
+            first = pid_in(pid_file)
+            os.kill(int(first), signal.SIGKILL)
+            await until(lambda: pid_in(pid_file) not in {"", first})
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 8
+        assert not is_running(pid_file)
 
 
 # ----------------------------------------------------------------------------------- names of others

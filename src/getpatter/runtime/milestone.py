@@ -53,6 +53,11 @@ class Milestone(Generic[_T]):
             self._value = value
             self._settle()
 
+    def change(self, value: _T) -> None:
+        """It was reached with another value: whoever waits from now on gets this one."""
+        if self._is_settled and self._error is None:
+            self._value = value
+
     def miss(self, error: BaseException) -> None:
         """Everybody who waits gets `error`."""
         if not self._is_settled:

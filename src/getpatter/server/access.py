@@ -107,13 +107,18 @@ class Access:
         self.allows_anybody = allows_anybody and not token
         self.token = token or secrets.token_urlsafe(24)
         """What to present. Never in a log."""
-        self._host = _host_of(host.partition("/")[0])
+        self._host = ""
+        self.move(host)
         self._proxies = proxies if proxies is not None else TrustedProxies()
         self._now = now
         self._key = secrets.token_bytes(32)
         self._failures: OrderedDict[str, deque[Instant]] = OrderedDict()
 
     # ------------------------------------------------------------------------------------ deciding
+
+    def move(self, host: str) -> None:
+        """The public host name is another one from now on."""
+        self._host = _host_of(host.partition("/")[0])
 
     def judge(
         self,

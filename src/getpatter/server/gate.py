@@ -27,9 +27,9 @@ STOPPING: Final = Refusal(503, "Server shutting down")
 _FORGED: Final = Refusal(403, "Invalid signature")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServerSettings:
-    """How the server meets the outside."""
+    """How the server meets the outside. Only `host` ever changes: a tunnel has a new name at every start."""
 
     host: str
     """Public host name, as in `webhook_url`; a path after it (`example.com/phone`) is not part of it."""

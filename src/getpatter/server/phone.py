@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -293,6 +293,19 @@ class PhoneServer:
             self.serving.host,
             self.carrier.name,
         )
+
+    async def move(self, host: str) -> None:
+        """The public host name is another one from now on: for signatures, for new calls, and at the carrier.
+
+        Calls go on. What their carrier was told before still has the old name.
+        """
+        assert self._house is not None, "open() has made it"
+        assert self._app is not None, "open() has made it"
+        self.serving = replace(self.serving, host=host)
+        self._house.host = host
+        self._app.gate.settings.host = host
+        self.access.move(host)
+        await self.point_number()
 
     async def place(
         self, carrier: Carrier, *, agent: Agent | None, max_call_duration: int | None, **call: Any

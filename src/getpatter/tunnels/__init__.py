@@ -8,8 +8,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from getpatter.runtime.hosts import checked_host
 from getpatter.tunnels._cloudflare import CloudflareTunnel
+from getpatter.tunnels._keeping import keep_up
 
-__all__ = ["CloudflareTunnel", "Ngrok", "Static", "StaticTunnel", "Tunnel", "tunnel_of"]
+__all__ = ["CloudflareTunnel", "Ngrok", "Static", "StaticTunnel", "Tunnel", "keep_up", "tunnel_of"]
 
 
 @runtime_checkable
