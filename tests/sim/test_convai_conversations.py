@@ -105,7 +105,7 @@ async def test_what_a_tool_finds_out_is_said() -> None:
     schema = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]}
     tool = Tool("lookup", "Find a free day.", schema, lookup)
     service = FakeConvAI(
-        heard=["When?"], says=[AgentCalls("lookup", {"day": "Tuesday"}, then="On Tuesday.")]
+        heard=["When?"], says=[AgentCalls([("lookup", {"day": "Tuesday"})], then="On Tuesday.")]
     )
     async with Simulation(agent(service, tools=[tool])) as phone:
         call = await phone.talk(Polite("when", voice=babble, gap_ms=1500))

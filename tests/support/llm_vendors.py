@@ -21,7 +21,9 @@ from getpatter.testing.fake_llm_chat import FakeCerebras, FakeGroq, FakeOpenAI, 
 from getpatter.testing.fake_llm_google import FakeGemini
 
 
-class _GuardedServer(FakeServer):
+class GuardedServer(FakeServer):
+    """A server of one's own that wants a key."""
+
     needs_key = True
 
 
@@ -47,7 +49,7 @@ VENDORS: Final = (
     ),
     Vendor(
         "openai_compatible",
-        _GuardedServer,
+        GuardedServer,
         lambda key, url, limit: OpenAICompatibleLLM(key, base_url=url, model="m", timeout=limit),
     ),
     Vendor(

@@ -342,6 +342,20 @@ def test_what_the_program_says_joins_a_reply_or_stands_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize("at", [1.5, 3.05, 3.3, 8.0])
+def test_a_farewell_is_said_whatever_the_caller_does(at: float) -> None:
+    call = opened()
+    call.says(1.0, "Two rolls", lasts=2.0)
+    call.at(at, m.SayAsked("We are closing."))
+    call.at(at, m.CloseAsked("provider_error"))
+    call.run(40)
+    assert call.lines[-1][1].endswith("We are closing.")
+    assert call.session.end_reason == "provider_error"
+    hung_up = call.times(m.HangUp)
+    assert len(hung_up) == 1
+    assert hung_up[0] > at + 0.9
+
+
 def test_silence_is_asked_about_once_and_then_ends_the_call() -> None:
     call = opened(Manners(idle_timeout=5.0))
     call.run(30)

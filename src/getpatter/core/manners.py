@@ -8,6 +8,9 @@ from typing import Final
 from getpatter.core.endpointing import Patience
 
 APOLOGY: Final = "I'm sorry, something went wrong. Could you say that again?"
+FAREWELL: Final = (
+    "I'm sorry, something went wrong and I have to end this call. Please try again later."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class Broke:
     """The request failed, or its answer broke off. The reason is for logs."""
 
     reason: str = ""
+    is_final: bool = False
+    """Asking again cannot help: the key is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,8 @@ class ModelLoop:
                 return self._call_part(event, now)
             case Ended():
                 return self._ended()
-            case Broke(reason=reason):
-                return self._broke(reason, now)
+            case Broke(reason=reason, is_final=is_final):
+                return self._over(GiveUp(reason)) if is_final else self._broke(reason, now)
             case Ticked() if self.deadline is not None and now >= self.deadline:
                 return self._broke("the model is silent", now)
             case _:

@@ -121,7 +121,7 @@ class Session:
                 self._reply_event(event, now)
             case m.Opened(first_message=first):
                 self._opened(first, now)
-            case m.SayAsked(text=text):
+            case m.SayAsked(text=text) if text.strip():
                 self._say_asked(text, now)
             case m.InterruptionConfirmed(reply=reply):
                 if self._reply is not None and self._reply.number == reply:
@@ -164,8 +164,7 @@ class Session:
             reply = self._begin_reply(now)
             self._talk.out.append(m.StartReply(reply.number, "", reply.turn_index))
         if self._to_say and self.floor is Floor.OPEN:
-            words, self._to_say = " ".join(self._to_say), []
-            self._say_unasked(words, now)
+            self._say_waiting(now)
         if self._talk.is_quiet_awaited:
             is_quiet = self.playout.is_silent(now) and self._is_voiced
             self._talk.answer_quiet(now, is_quiet=is_quiet)
@@ -356,10 +355,12 @@ class Session:
             self._add_piece(reply, sentence, is_checked=True)
         reply.is_written = True
 
+    def _say_waiting(self, now: Instant) -> None:
+        words, self._to_say = " ".join(self._to_say), []
+        self._say_unasked(words, now)
+
     def _say_asked(self, text: str, now: Instant) -> None:
         """Words of the program: beside a reply under way, else as one of their own."""
-        if not text.strip():
-            return
         if self._reply is not None and self.floor in AUDIBLE | _PENDING:
             self._add_piece(self._reply, text, is_checked=True)
         else:
@@ -460,6 +461,9 @@ class Session:
             return
         if reply is not None:
             self._close_reply(reply, reply.text, now, was_cut=False)
+        if self._to_say and self.floor is Floor.CLOSING:
+            self._say_waiting(now)
+            return
         self._talk.sound_at = now
         self._turn(Turn.REPLY_OVER, now)
         if self.floor in LISTENING:

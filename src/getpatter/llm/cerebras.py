@@ -113,8 +113,9 @@ class LLM(ChatModel):
     def _request(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
     ) -> HttpRequest:
-        # Repeated on 429 and 5xx, after the time that the answer asks for: nothing was generated yet.
-        request = replace(super()._request(messages, tools, who), is_repeatable=True)
+        # Repeated once on 429 and 5xx, after the time that the answer asks for: nothing was generated yet.
+        request = super()._request(messages, tools, who)
+        request = replace(request, is_repeatable=True, attempts=2)
         headers, body = dict(request.headers), request.body
         if self._packs:
             headers["content-type"] = "application/vnd.msgpack"

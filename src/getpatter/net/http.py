@@ -37,7 +37,6 @@ TOTAL_LIMIT_S: Final = 10.0
 FIRST_BYTE_LIMIT_S: Final = 10.0
 STREAM_LIMIT_S: Final = 120.0
 MAX_BODY: Final = 1024 * 1024
-_ATTEMPTS: Final = 3
 _BACK_OFF_S: Final = 0.25
 _LONGEST_WAIT_S: Final = 5.0
 _CONNECTIONS: Final = 100
@@ -129,7 +128,9 @@ class HttpClient:
             try:
                 response = await self._attempt(request, limit_s)
             except _AttemptFailedError as failed:
-                if attempt == _ATTEMPTS or not (request.is_repeatable or failed.nothing_was_sent):
+                if attempt == request.attempts or not (
+                    request.is_repeatable or failed.nothing_was_sent
+                ):
                     raise failed.error from failed.__cause__
                 wait_s, reason = self._back_off(attempt), str(failed.error.code)
             else:
@@ -224,7 +225,9 @@ class HttpClient:
                 async with _unlogged(), self._translated(request), asyncio.timeout(limit_s):
                     response = await client.send(built, stream=True)
             except _AttemptFailedError as failed:
-                if attempt == _ATTEMPTS or not (request.is_repeatable or failed.nothing_was_sent):
+                if attempt == request.attempts or not (
+                    request.is_repeatable or failed.nothing_was_sent
+                ):
                     raise failed.error from failed.__cause__
                 wait_s = self._back_off(attempt)
             else:
@@ -326,7 +329,7 @@ class HttpClient:
     ) -> float | None:
         """Seconds to wait before the next attempt; `None` when there shall be none."""
         is_passing = response.status == 429 or response.status >= 500  # noqa: PLR2004
-        if not (request.is_repeatable and is_passing) or attempt == _ATTEMPTS:
+        if not (request.is_repeatable and is_passing) or attempt == request.attempts:
             return None
         asked = retry_after(response.headers)
         if asked is None:

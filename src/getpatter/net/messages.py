@@ -17,6 +17,8 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     is_repeatable: bool = False
     """Whether sending it twice does no more than sending it once (so 429, 5xx and lost answers are retried)."""
+    attempts: int = 3
+    """How often it is sent at most."""
 
 
 @dataclass(frozen=True, slots=True)

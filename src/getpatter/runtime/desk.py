@@ -132,7 +132,8 @@ class Desk:
             reply_began=script.new_reply,
             after_synthesize=self._after_synthesize(agent),
             shelf=self._shelf,
-            failed=lambda error: self._lost("tts", error),
+            failed=self._piece_failed,
+            lost=lambda error: self._lost("tts", error),
         )
         self._ears.tune(stream)
         mouth.tune(stream)
@@ -146,6 +147,9 @@ class Desk:
             agent.barge_in_strategies, report=self._tell, spawn=self._nest.spawn
         )
         return PipelineParts(self._ears, mouth, self._writer, confirming, self._nest.spawn)
+
+    def _piece_failed(self, error: Exception) -> None:
+        self._emit("error", {"stage": "tts", "error": type(error).__name__})
 
     def _after_synthesize(self, agent: Agent) -> SoundStage | None:
         hook = getattr(agent.hooks, "after_synthesize", None)
@@ -191,6 +195,7 @@ class Desk:
             used=self._used,
             emit=self._emit,
             is_ending=lambda: tools.has_done(END_CALL),
+            refused=lambda error: self._lost("llm", error),
         )
         return ModelReplies(self._services.llm, agent, tools, context)
 

@@ -27,10 +27,11 @@ from getpatter.engines.base import (
     SpeechEngine,
     Usage,
 )
-from getpatter.errors import AuthenticationError, PatterConnectionError, PatterError
+from getpatter.errors import PatterConnectionError, PatterError
 from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest, WebSocket
 from getpatter.runtime import clock
+from getpatter.runtime.losses import may_help, shown
 from getpatter.runtime.screening import Screening
 from getpatter.types import Instant
 
@@ -244,14 +245,15 @@ class Duplex:
             self._dialect = self._engine.dialect(self._briefing)
 
     def _may_try_again(self, failure: Exception, attempts: int, lost_at: Instant) -> bool:
-        is_final = isinstance(failure, AuthenticationError) or not getattr(
-            failure, "retryable", True
+        return (
+            may_help(failure)
+            and attempts <= RECONNECTS
+            and clock.now() - lost_at < RECONNECT_WITHIN
         )
-        return not is_final and attempts <= RECONNECTS and clock.now() - lost_at < RECONNECT_WITHIN
 
     def _give_up(self, failure: Exception) -> None:
         self._is_gone = True
-        logger.error("engine.gone error=%s", type(failure).__name__)
+        logger.error("engine.gone error=%s", shown(failure))
         self._report(m.EngineGone())
         self._lost(failure)
 

@@ -17,6 +17,7 @@ from getpatter.audio.convert import Converter, cheapest, converter
 from getpatter.core import messages as m
 from getpatter.models import Transcript
 from getpatter.runtime import clock
+from getpatter.runtime.losses import may_help, shown
 from getpatter.stt.base import STTProvider, input_formats
 from getpatter.types import PCM16_16K, AudioFormat, Spent
 
@@ -133,6 +134,7 @@ class Ears:
     async def run(self) -> None:
         """Listen until cancelled. A lost stream is opened again; audio since the break is sent then.
 
+        A refusal that no second attempt can change, such as a wrong key, is final at once.
         A recogniser that ends its results without an error has nothing more to say, and is not asked again.
         """
         attempts = 0
@@ -154,10 +156,11 @@ class Ears:
             if clock.now() - began > RECONNECT_WITHIN:
                 attempts = 0
             attempts += 1
-            logger.warning("stt.stream_lost attempt=%d error=%s", attempts, type(error).__name__)
-            if attempts > RECONNECTS:
+            if attempts > RECONNECTS or not may_help(error):
+                logger.error("stt.gone attempts=%d error=%s", attempts, shown(error))
                 self._lost(error)
                 return
+            logger.warning("stt.stream_lost attempt=%d error=%s", attempts, type(error).__name__)
             await asyncio.sleep(0.1 * 3 ** (attempts - 1))
 
     async def _exchange(self) -> None:

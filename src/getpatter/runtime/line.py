@@ -31,7 +31,7 @@ from getpatter.carriers.base import (
     StreamStarted,
 )
 from getpatter.core import messages as m
-from getpatter.core.manners import APOLOGY, Manners
+from getpatter.core.manners import FAREWELL, Manners
 from getpatter.core.session import Session
 from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
@@ -111,7 +111,9 @@ class Line:
         self._leg = Leg(identity, carrier, house)
         self._decided: m.EndReason | None = None
         self._is_open = False
-        self._is_deaf = False
+        self._has_lost: set[str] = set()
+        """What could not be brought back."""
+        self._is_apologising = False
         self._wall_offset = clock.wall() - clock.now()
         self._desk: Desk | EngineDesk | None = None
         self.account = Account(
@@ -212,23 +214,27 @@ class Line:
 
     def _provider_lost(self, stage: str, error: Exception) -> None:
         self._reports.emit("error", {"stage": stage, "error": type(error).__name__})
-        if stage in {"stt", "engine"}:
-            self._is_deaf = True
-            if self._is_open:
-                self._give_up()
+        self._has_lost.add(stage)
+        if self._is_open:
+            self._give_up()
 
     def _give_up(self) -> None:
-        """Nobody can hear the caller any more: say so, then end the call."""
-        if isinstance(self._desk, EngineDesk):
-            self.work(self._apologise(), name="apology")
+        """The call cannot go on without what was lost: say so, then end it (CV-66)."""
+        if self._has_lost & {"engine", "tts"}:
+            if not self._is_apologising:
+                self._is_apologising = True
+                self.work(self._apologise(), name="apology")
             return
-        self.tell(m.SayAsked(self.orders.agent.llm_error_message or APOLOGY))
+        self.tell(m.SayAsked(self._farewell))
         self.tell(m.CloseAsked("provider_error"))
+
+    @property
+    def _farewell(self) -> str:
+        return self.orders.agent.llm_error_message or FAREWELL
 
     async def _apologise(self) -> None:
         """Nothing of ours has a voice any more: the carrier has one (CV-66)."""
-        agent = self.orders.agent
-        text = agent.llm_error_message or APOLOGY
+        text = self._farewell
         self.hand_over("provider_error")
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
@@ -327,7 +333,7 @@ class Line:
         call.equip(lambda stream: desk.equip(agent, call, stream))
         call.tell(m.Opened(first_message=first_message))
         self._is_open = True
-        if self._is_deaf:
+        if self._has_lost:
             self._give_up()
 
     def _variables(self, changes: Mapping[str, object]) -> Mapping[str, object]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from getpatter.core import model_loop as ml
 from getpatter.core.exchanges import Exchanges, Wish
 from getpatter.core.history import Line
-from getpatter.errors import ErrorCode, PatterConnectionError
+from getpatter.errors import AuthenticationError, ErrorCode, PatterConnectionError
 from getpatter.llm.base import LLMChunk, LLMProvider, as_chunk
 from getpatter.runtime import clock
 from getpatter.runtime.hooks import ModelHooks
 from getpatter.runtime.identity import name_of_provider
+from getpatter.runtime.losses import shown
 from getpatter.runtime.tools import ToolExecutor
 from getpatter.runtime.wording import settle
 from getpatter.runtime.writer import Cue
@@ -66,6 +67,8 @@ class ModelContext:
     emit: Callable[[str, dict[str, object]], None] = lambda _event, _payload: None
     is_ending: Callable[[], bool] = lambda: False
     """Whether a tool has begun to end the call."""
+    refused: Callable[[Exception], None] = lambda _: None
+    """Told when the model refuses the key: nobody will ever answer in this call."""
 
 
 def prompt_of(agent: Agent) -> str:
@@ -112,7 +115,7 @@ class ModelReplies:
                     held.append(piece)
         if held:
             yield await hooks.response("".join(held))
-        if reply.failure is not None:
+        if reply.failure is not None and not reply.is_refused:
             raise PatterConnectionError(
                 f"no reply could be written: {reply.failure}", code=ErrorCode.PROVIDER_ERROR
             )
@@ -159,7 +162,16 @@ class ModelReplies:
                 broken.reason,
                 exc_info=broken.__cause__,
             )
-            reply.following = loop.handle(ml.Broke(broken.reason), clock.now())
+            refusal = broken.__cause__
+            if isinstance(refusal, AuthenticationError):
+                reply.is_refused = True
+                logger.error(  # noqa: TRY400 - what the vendor said is all there is to know
+                    "llm.gone error=%s", shown(refusal)
+                )
+                self._context.refused(refusal)
+            reply.following = loop.handle(
+                ml.Broke(broken.reason, is_final=reply.is_refused), clock.now()
+            )
 
     async def _next(self, chunks: AsyncIterator[object], loop: ml.ModelLoop) -> ml.Input:
         assert loop.deadline is not None, "a request has a limit"
@@ -277,6 +289,8 @@ class _Reply:
     is_unasked: bool = False
     following: list[ml.Command] = field(default_factory=list)
     failure: str | None = None
+    is_refused: bool = False
+    """The call is about to end for it, and says so itself."""
 
 
 def _said(command: ml.Command) -> str | Cue:

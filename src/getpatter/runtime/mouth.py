@@ -15,6 +15,8 @@ from typing import Final, cast
 
 from getpatter.audio.convert import Converter, cheapest, converter
 from getpatter.core import messages as m
+from getpatter.runtime import clock
+from getpatter.runtime.losses import may_help, shown
 from getpatter.tts.base import TTSProvider, output_format
 from getpatter.types import PCM16_16K, AudioFormat
 
@@ -23,7 +25,9 @@ logger = logging.getLogger(__name__)
 AHEAD_MS: Final = 8000.0
 FIRST_AUDIO_WITHIN: Final = 10.0
 NEXT_AUDIO_WITHIN: Final = 10.0
-ATTEMPTS: Final = 2
+RETRIES: Final = 3
+RETRY_WITHIN: Final = 5.0
+"""Seconds after which a piece that made no sound is tried again no more, once it had a second chance."""
 KEPT_GREETINGS: Final = 64
 
 
@@ -82,6 +86,7 @@ class Mouth:
         after_synthesize: SoundStage | None = None,
         shelf: GreetingShelf | None = None,
         failed: Callable[[Exception], None] = lambda _: None,
+        lost: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         """Speak with `tts`.
 
@@ -94,7 +99,8 @@ class Mouth:
             reply_began: Told before the first piece of each reply.
             after_synthesize: Hook on each chunk of audio.
             shelf: Where greetings are kept between calls.
-            failed: Told of each piece that could not be spoken.
+            failed: Told of each piece that could not be spoken, or not to its end.
+            lost: Told once when the voice cannot be brought back: it made no sound, however often it was asked.
         """
         self._tts = tts
         self._report = report
@@ -105,6 +111,8 @@ class Mouth:
         self._after_synthesize = after_synthesize
         self._shelf = shelf
         self._failed = failed
+        self._lost = lost
+        self._is_lost = False
         self._format = PCM16_16K
         self._source = PCM16_16K
         self._pieces: asyncio.Queue[m.Speak] | None = None
@@ -167,7 +175,10 @@ class Mouth:
                 self._report(m.PieceVoiced(piece.piece, kept))
                 return
         made: list[bytes] = []
-        for attempt in range(1, ATTEMPTS + 1):
+        began = clock.now()
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async for audio in self._audio(text):
                     made.append(audio)
@@ -176,14 +187,25 @@ class Mouth:
                         self._room.clear()
                         await self._room.wait()
                 break
-            except Exception:
+            except Exception as error:
                 # Said twice is worse than cut short: only silence is tried again.
-                if made or attempt == ATTEMPTS:
+                if made:
                     raise
-                logger.warning("tts.retried attempt=%d", attempt, exc_info=True)
+                if not _is_worth_asking(error, attempt, clock.now() - began):
+                    self._gone(error, attempt)
+                    raise
+                logger.warning("tts.retried attempt=%d error=%s", attempt, type(error).__name__)
+            await asyncio.sleep(0.1 * 3 ** (attempt - 1))
         # A chain of voices may have changed over in between.
         if key is not None and key == self._shelf_key(text) and self._shelf is not None and made:
             self._shelf.keep(key, b"".join(made))
+
+    def _gone(self, error: Exception, attempts: int) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        logger.error("tts.gone attempts=%d error=%s", attempts, shown(error))
+        self._lost(error)
 
     def _shelf_key(self, text: str) -> tuple[str, AudioFormat, str] | None:
         voice = getattr(self._tts, "voice_key", None)
@@ -227,6 +249,13 @@ class Mouth:
     async def close(self) -> None:
         """Stop speaking. The voice itself is closed by whoever cloned it."""
         self.cancel()
+
+
+def _is_worth_asking(error: Exception, attempts: int, seconds: float) -> bool:
+    """Whether a voice that made no sound is asked again: up to three times within 5 s (CV-66), at least once."""
+    if not may_help(error) or attempts > RETRIES:
+        return False
+    return attempts == 1 or seconds < RETRY_WITHIN
 
 
 @dataclass(slots=True)

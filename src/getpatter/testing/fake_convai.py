@@ -52,11 +52,11 @@ _CLIENT_MESSAGES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AgentCalls:
-    """The agent calls a client tool, waits for the result, then says `then`."""
+    """The agent says `text`, calls client tools (`(name, parameters)` each) at once, and then says `then`."""
 
-    name: str
-    parameters: Mapping[str, object]
+    calls: Sequence[tuple[str, Mapping[str, object]]]
     then: str
+    text: str = ""
 
 
 class FakeConvAI(FakeService):
@@ -332,25 +332,34 @@ class Conversation:
         try:
             await asyncio.sleep(self._service.first_delay)
             if isinstance(turn, AgentCalls):
-                result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-                self._event += 1
-                name = f"tc_{self._event}"
-                self._results[name] = result
-                await self._say(
-                    "client_tool_call",
-                    client_tool_call={
-                        "tool_name": turn.name,
-                        "tool_call_id": name,
-                        "parameters": dict(turn.parameters),
-                        "event_id": self._event,
-                    },
-                )
-                await result
-                await asyncio.sleep(self._service.first_delay)
-                turn = turn.then
+                turn = await self._use(turn)
             await self._speak(turn)
         except HungUpError:
             pass
+
+    async def _use(self, turn: AgentCalls) -> str:
+        results = [await self._call(name, parameters) for name, parameters in turn.calls]
+        if turn.text:
+            await self._speak(turn.text)
+        await asyncio.gather(*results)
+        await asyncio.sleep(self._service.first_delay)
+        return turn.then
+
+    async def _call(self, name: str, parameters: Mapping[str, object]) -> asyncio.Future[Json]:
+        result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._event += 1
+        number = f"tc_{self._event}"
+        self._results[number] = result
+        await self._say(
+            "client_tool_call",
+            client_tool_call={
+                "tool_name": name,
+                "tool_call_id": number,
+                "parameters": dict(parameters),
+                "event_id": self._event,
+            },
+        )
+        return result
 
     async def _speak(self, text: str) -> None:
         self._said = text
