@@ -1,4 +1,4 @@
-"""A whole phone call with vendors named in configurations: a simulated carrier on one side, fake services on the other."""
+"""A whole call with vendors named in configurations: a simulated carrier on one side, fake services on the other."""
 
 from __future__ import annotations
 
