@@ -45,7 +45,7 @@ from getpatter.testing.callers import (
 )
 from getpatter.testing.network import UpgradeRefusedError
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT
-from getpatter.testing.twilio_calls import Callee
+from getpatter.testing.callees import Callee
 
 Play = Callable[[Stage], Awaitable[None]]
 

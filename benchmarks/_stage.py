@@ -26,7 +26,7 @@ from getpatter.testing.plivo import SimulatedPlivo
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.telnyx import SimulatedTelnyx
 from getpatter.testing.twilio import SimulatedTwilio
-from getpatter.testing.twilio_calls import Callee
+from getpatter.testing.callees import Callee
 
 HOST: Final = "agent.example"
 OURS: Final = "+15550001234"
