@@ -6,7 +6,7 @@
 #   make check    format, lint, types and import layers
 #   make fast     the tests that touch no socket and no clock
 #   make fmt      put the source in order
-#   make matrix   what becomes of calls, scenario by scenario, for each carrier
+#   make matrix   what becomes of calls, and of what strangers send, row by row, for each carrier
 #   make bench    the measurements behind the claims
 #   make cover    which lines and branches the tests reach
 #   make lock     resolve requirements/ again from pyproject.toml
@@ -29,7 +29,7 @@ BROWSER := $(wildcard tests/browser)
 # The cheap ones first; QUICK=1 makes all of them short, BENCH="capacity vad" chooses.
 BENCH ?= imports audio vad overhead barge_in virtual_time server capacity
 
-SCENARIOS := carriers
+SCENARIOS := carriers abuse
 
 .PHONY: demo test check matrix bench cover fmt fast lock clean setup
 

@@ -30,6 +30,7 @@ from benchmarks._stage import (
 from getpatter.audio.dtmf import DtmfDetector
 from getpatter.errors import PatterConnectionError
 from getpatter.net.sockets import WebSocket
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import (
     Caller,
     Polite,
@@ -45,7 +46,6 @@ from getpatter.testing.callers import (
 )
 from getpatter.testing.network import UpgradeRefusedError
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT
-from getpatter.testing.callees import Callee
 
 Play = Callable[[Stage], Awaitable[None]]
 

@@ -21,12 +21,12 @@ from getpatter import Patter
 from getpatter.agent import Agent
 from getpatter.models import CallResult, MachineDetectionResult
 from getpatter.runtime import clock
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Program
 from getpatter.testing.plivo import SimulatedPlivo
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.telnyx import SimulatedTelnyx
 from getpatter.testing.twilio import SimulatedTwilio
-from getpatter.testing.callees import Callee
 
 HOST: Final = "agent.example"
 OURS: Final = "+15550001234"

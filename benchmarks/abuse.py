@@ -1,4 +1,4 @@
-"""What strangers get who forge, replay, truncate, oversize, flood and guess: a status or a close code, and nothing else.
+"""What strangers get who forge, replay, truncate, flood and guess: a status or a close code, and nothing else.
 
     python -m benchmarks.abuse                       all carriers
     python -m benchmarks.abuse --carrier plivo       one of them; also twilio, telnyx
