@@ -6,8 +6,9 @@
                                   events.jsonl       tools, interruptions, keys, transfers, errors
 ```
 
-Writing happens in one thread, in order, never on the event loop. `metadata.json` is replaced as a whole, the
-others only grow, so `kill -9` loses at most the line being written; readers skip a torn last line. Directories
+Writing happens in threads, in order per call and file, never on the event loop. `metadata.json` is synced and
+replaced as a whole, the others only grow, so `kill -9` loses at most the line being written; readers skip a torn
+last line. Lines have a thread of their own: they must not queue behind a disk that syncs. Directories
 are 0700 and files 0600, whatever the umask. A disk that is full costs a call its files, never its audio.
 """
 
@@ -22,6 +23,8 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +45,8 @@ _DAY: Final = re.compile(r"\d{4}/\d{2}/\d{2}")
 _KEY_FILE: Final = ".redaction_key"
 _REMEMBERED: Final = 1000
 """Calls that are over and of which something may still become known, the newest."""
+_SYNCING: Final = 4
+"""Threads that write metadata; each call belongs to one of them."""
 
 
 def iso(unix: float | None) -> str | None:
@@ -69,10 +74,15 @@ class CallLogger:
         """Write below `root`; `None` writes nothing and makes no directory."""
         self.root = Path(root).expanduser() if root is not None else None
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="getpatter-log")
+        self._syncing = [
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="getpatter-log-sync")
+            for _ in range(_SYNCING)
+        ]
         self._folders: dict[str, Path] = {}
         self._records: dict[str, dict[str, object]] = {}
         self._over: OrderedDict[str, Path] = OrderedDict()
         self._failed: set[str] = set()
+        self._lock = threading.Lock()
 
     @property
     def enabled(self) -> bool:
@@ -118,7 +128,7 @@ class CallLogger:
             "latency": {"p50_ms": 0.0, "p95_ms": 0.0, "p99_ms": 0.0},
             "error": None,
         }
-        self._do(call_id, self._write_metadata, dict(self._records[call_id]))
+        self._do_synced(call_id, self._write_metadata, dict(self._records[call_id]))
 
     def log_line(
         self, call_id: str, *, at: float, turn_index: int, role: str, text: str, **more: object
@@ -178,13 +188,13 @@ class CallLogger:
             return
         record |= {"ended_at": iso(ended_at), "status": status, "reason": reason, "error": error}
         record |= _totals(metrics or {}) | more
-        self._do(call_id, self._write_metadata, record)
+        self._do_synced(call_id, self._write_metadata, record)
         folder = self._folders.pop(call_id, None)
         if folder is not None:
             self._over[call_id] = folder
             if len(self._over) > _REMEMBERED:
                 self._over.popitem(last=False)
-        self._writer.submit(self._failed.discard, call_id)
+        self._syncing_of(call_id).submit(self._failed.discard, call_id)
 
     def amend(self, call_id: str, **facts: object) -> None:
         """Something became known of a call of this process: put it into its `metadata.json`.
@@ -194,10 +204,10 @@ class CallLogger:
         record = self._records.get(call_id)
         if record is not None:
             record |= _amended(record, facts)
-            self._do(call_id, self._write_metadata, dict(record))
+            self._do_synced(call_id, self._write_metadata, dict(record))
         elif call_id in self._over:
             folder = self._over[call_id]
-            self._writer.submit(self._guarded, call_id, self._amend, folder, facts)
+            self._syncing_of(call_id).submit(self._guarded, call_id, self._amend, folder, facts)
 
     def _amend(self, folder: Path, facts: Mapping[str, object]) -> None:
         path = folder / "metadata.json"
@@ -210,18 +220,28 @@ class CallLogger:
 
     def flush(self) -> None:
         """Wait until everything so far is on disk. Blocks: not for the event loop."""
-        self._writer.submit(lambda: None).result()
+        for thread in (self._writer, *self._syncing):
+            thread.submit(lambda: None).result()
 
     def close(self) -> None:
         """Write what is left, then end the thread. Blocks."""
-        self._writer.shutdown(wait=True)
+        for thread in (self._writer, *self._syncing):
+            thread.shutdown(wait=True)
 
-    # ------------------------------------------------------------------------- in the writer's thread
+    # ------------------------------------------------------------------------ in the writers' threads
 
     def _do(self, call_id: str, work: Callable[..., None], *what: object) -> None:
         folder = self._folders.get(call_id)
         if folder is not None:
             self._writer.submit(self._guarded, call_id, work, folder, *what)
+
+    def _do_synced(self, call_id: str, work: Callable[..., None], *what: object) -> None:
+        folder = self._folders.get(call_id)
+        if folder is not None:
+            self._syncing_of(call_id).submit(self._guarded, call_id, work, folder, *what)
+
+    def _syncing_of(self, call_id: str) -> ThreadPoolExecutor:
+        return self._syncing[zlib.crc32(call_id.encode("utf-8", "surrogatepass")) % _SYNCING]
 
     def _guarded(
         self, call_id: str, work: Callable[..., None], folder: Path, *what: object
@@ -230,8 +250,10 @@ class CallLogger:
             _make_private(folder, below=self.root)
             work(folder, *what)
         except OSError as error:
-            if call_id not in self._failed:
+            with self._lock:
+                is_known = call_id in self._failed
                 self._failed.add(call_id)
+            if not is_known:
                 logger.warning("call_log.not_written error=%s", error.strerror)
 
     def _write_metadata(self, folder: Path, record: Mapping[str, object]) -> None:
@@ -307,12 +329,11 @@ def _totals(metrics: Mapping[str, object]) -> dict[str, object]:
 def _make_private(folder: Path, *, below: Path | None) -> None:
     if folder.is_dir():
         return
-    missing = [folder, *folder.parents]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
-        if not path.exists():
-            path.mkdir(mode=0o700, exist_ok=True)
-            # The umask can only take permissions away, so this is for an odd default.
-            path.chmod(0o700)
+        path.mkdir(mode=0o700, exist_ok=True)
+        # The umask can only take permissions away, so this is for an odd default.
+        path.chmod(0o700)
     if below is not None:
         below.chmod(0o700)
 
