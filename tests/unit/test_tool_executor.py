@@ -224,12 +224,25 @@ async def test_events_tell_of_each_run() -> None:
     await tools.run("do", '{"item": "x"}', "a")
     await tools.run("nothing", "{}", "b")
     assert told == [
-        ("tool_call_started", {"name": "do", "arguments": {"item": "x"}, "tool_call_id": "a"}),
+        (
+            "tool_call_started",
+            {"name": "do", "arguments": {"item": "x"}, "tool_call_id": "a", "transport": "handler"},
+        ),
         (
             "tool_call_completed",
-            {"name": "do", "result": "done", "error": None, "duration_ms": 500.0, "tool_call_id": "a"},
+            {
+                "name": "do",
+                "result": "done",
+                "error": None,
+                "duration_ms": 500.0,
+                "tool_call_id": "a",
+                "transport": "handler",
+            },
         ),
-        ("tool_call_started", {"name": "nothing", "arguments": {}, "tool_call_id": "b"}),
+        (
+            "tool_call_started",
+            {"name": "nothing", "arguments": {}, "tool_call_id": "b", "transport": "unknown"},
+        ),
         (
             "tool_call_completed",
             {
@@ -238,6 +251,7 @@ async def test_events_tell_of_each_run() -> None:
                 "error": '{"error": "There is no tool of this name."}',
                 "duration_ms": 0.0,
                 "tool_call_id": "b",
+                "transport": "unknown",
             },
         ),
     ]  # fmt: skip

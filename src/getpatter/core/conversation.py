@@ -15,7 +15,7 @@ from getpatter.core.barge_in import BargeIn
 from getpatter.core.history import History, Line, Role
 from getpatter.core.manners import Manners
 from getpatter.core.playout import Audio, Playout
-from getpatter.core.reply import Reply
+from getpatter.core.reply import Anchors, Reply
 from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
 from getpatter.core.turns import Floor, Turn, TurnTable
 from getpatter.types import AudioFormat, Instant
@@ -106,15 +106,15 @@ class Conversation:
             heard.probability, self.manners.frame_ms, heard.powers, heard.brightness
         )
 
-    def report_voice(self) -> None:
-        """The caller is heard."""
-        self.out.append(m.ReportSpeech("user", started=True))
+    def report_voice(self, onset: Instant) -> None:
+        """The caller is heard since `onset`."""
+        self.out.append(m.ReportSpeech("user", started=True, at=onset))
 
     def report_silence(self, last: Instant) -> None:
         """The caller is silent since `last`."""
         began = self.voice_began if self.voice_began is not None else last
         lasted = max(0.0, (last - began) * 1000)
-        self.out.append(m.ReportSpeech("user", started=False, duration_ms=lasted))
+        self.out.append(m.ReportSpeech("user", started=False, at=last, duration_ms=lasted))
 
     # ------------------------------------------------------------------------------------- speaking
 
@@ -135,7 +135,7 @@ class Conversation:
         if reply is None or reply.has_audio:
             return "more"
         reply.first_audio_at = now
-        self.out.append(m.ReportSpeech("agent", started=True))
+        self.out.append(m.ReportSpeech("agent", started=True, at=now))
         return "first"
 
     def report_agent_over(self, reply: Reply, now: Instant, *, was_cut: bool) -> None:
@@ -143,14 +143,30 @@ class Conversation:
         if reply.first_audio_at is not None:
             lasted = (now - reply.first_audio_at) * 1000
             self.out.append(
-                m.ReportSpeech("agent", started=False, duration_ms=lasted, was_interrupted=was_cut)
+                m.ReportSpeech("agent", False, now, lasted, was_cut)  # noqa: FBT003 - `started`
             )
 
-    def report_interruption(self, heard: str, now: Instant) -> float | None:
-        """The caller has cut the agent short after `heard`. Returns the milliseconds since they began."""
+    def report_turn(self, reply: Reply, anchors: Anchors, *, is_answer: bool) -> None:
+        """A turn begins with `reply`; `anchors` are those of the caller's side."""
+        self.out.append(
+            m.ReportTurnBegan(
+                reply.turn_index,
+                reply.user_text,
+                is_answer,
+                anchors.speech_began,
+                anchors.speech_ended,
+                anchors.final_at,
+            )
+        )
+
+    def report_interruption(self, heard: str, unsaid: int, now: Instant) -> float | None:
+        """The caller has cut the agent short after `heard`, `unsaid` letters before its end.
+
+        Returns the milliseconds since they began.
+        """
         began = self.voice_began
         bargein_ms = None if began is None else max(0.0, (now - began) * 1000)
-        self.out.append(m.ReportInterruption(heard, bargein_ms or 0.0))
+        self.out.append(m.ReportInterruption(heard, bargein_ms or 0.0, unsaid))
         return bargein_ms
 
     def add_line(

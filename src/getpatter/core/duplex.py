@@ -286,17 +286,22 @@ class DuplexSession:
     def _answer(self, now: Instant) -> None:
         self._caller.is_unanswered = self._cut_short = False
         self._talk.has_prompted = False
-        self._begin_reply(now)
-        self._agent.anchors = Anchors(self._talk.voice_began, self._talk.voice_ended, None, now)
+        talk = self._talk
+        self._begin_reply(now, Anchors(talk.voice_began, talk.voice_ended, None, now))
         if self._must_ask or not self._engine.answers_itself:
             self._asking.wish = Wish()
         self._must_ask = False
 
     def _begin_reply(
-        self, now: Instant, *, is_unasked: bool = False, is_greeting: bool = False
+        self,
+        now: Instant,
+        answers: Anchors | None = None,
+        *,
+        is_unasked: bool = False,
+        is_greeting: bool = False,
     ) -> None:
         self._asking.begin()
-        self._agent.begin(now, is_unasked=is_unasked, is_greeting=is_greeting)
+        self._agent.begin(now, answers, is_unasked=is_unasked, is_greeting=is_greeting)
 
     def _reply_began(self, began: m.EngineReplyBegan, now: Instant) -> None:
         asked = self._asking.began(began)
@@ -425,7 +430,8 @@ class DuplexSession:
         if event is Turn.SUSTAINED:
             self._cut_short = was_cut
             if reply.has_audio and was_cut:
-                bargein_ms = self._talk.report_interruption(heard, now)
+                unsaid = max(0, len(reply.text) - len(heard))
+                bargein_ms = self._talk.report_interruption(heard, unsaid, now)
         self._asking.forget()
         self._close_reply(heard, now, was_cut=was_cut, bargein_ms=bargein_ms)
 

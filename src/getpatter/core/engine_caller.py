@@ -53,7 +53,7 @@ class EngineCaller:
         talk.voice_began = onset
         talk.sound_at = now
         if self.engine_hears is None:
-            talk.report_voice()
+            talk.report_voice(onset)
         if talk.floor not in _COUNTS:
             return ()
         if talk.barge_in.is_reached:
@@ -74,7 +74,7 @@ class EngineCaller:
         """The engine hears a voice."""
         talk = self._talk
         if not self.is_heard:
-            talk.report_voice()
+            talk.report_voice(onset)
         self.engine_hears = item
         if not self._own_voice:
             talk.voice_began = onset

@@ -52,8 +52,15 @@ class EngineReply:
         self._replies = 0
         self._pieces = 0
 
-    def begin(self, now: Instant, *, is_unasked: bool = False, is_greeting: bool = False) -> None:
-        """The agent owes words from now on."""
+    def begin(
+        self,
+        now: Instant,
+        answers: Anchors | None,
+        *,
+        is_unasked: bool = False,
+        is_greeting: bool = False,
+    ) -> None:
+        """The agent owes words from now on; `answers`: to a turn of the caller."""
         self._replies += 1
         self.told_at = now
         self.live.clear()
@@ -61,7 +68,8 @@ class EngineReply:
         turn = self._talk.turns
         self.reply = Reply(self._replies, turn, is_unasked=is_unasked, is_greeting=is_greeting)
         self.entry = self._minutes.agent(turn)
-        self.anchors = Anchors(None, None, None, now)
+        self.anchors = answers or Anchors(None, None, None, now)
+        self._talk.report_turn(self.reply, self.anchors, is_answer=answers is not None)
 
     def joined(self, response: str, now: Instant, *, is_given: bool) -> None:
         """The engine makes `response` for this reply; `is_given`: its words are ours."""

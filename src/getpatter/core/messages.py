@@ -478,6 +478,20 @@ class ReportInterruption(Command, frozen=True):
 
     heard_text: str
     bargein_ms: float
+    unsaid_letters: int = 0
+    """Of what was written and not heard."""
+
+
+class ReportTurnBegan(Command, frozen=True):
+    """The agent owes words from now on: to what the caller said (`user_text`), or of its own accord."""
+
+    index: int
+    user_text: str = ""
+    is_answer: bool = False
+    """The caller has ended a turn. Of an engine's call the words may follow much later."""
+    speech_began: float | None = None
+    speech_ended: float | None = None
+    final_at: float | None = None
 
 
 class ReportSpeech(Command, frozen=True):
@@ -485,6 +499,8 @@ class ReportSpeech(Command, frozen=True):
 
     who: Literal["user", "agent"]
     started: bool
+    at: float
+    """When, on the call's clock: a detector says so a little later."""
     duration_ms: float = 0.0
     was_interrupted: bool = False
 
@@ -554,6 +570,7 @@ AnyCommand = (
     | ReportPartial
     | ReportLine
     | ReportInterruption
+    | ReportTurnBegan
     | ReportSpeech
     | ReportTurn
     | SayQuiet

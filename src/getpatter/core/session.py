@@ -236,7 +236,7 @@ class Session:
         self._talk.sound_at = now
         self._confirmation.voice_began(self._endpointing.text)
         self._endpointing.speech_started(onset)
-        self._talk.report_voice()
+        self._talk.report_voice(onset)
         self._turn(Turn.CALLER_STARTED, now)
         if self._talk.barge_in.is_reached:
             # A threshold shorter than the detector's own doubt was passed before it was sure.
@@ -316,8 +316,9 @@ class Session:
         self._talk.has_prompted = False
         self._has_result = False  # whoever answers now sees it
         self._add_line("user", text, now)
-        reply = self._begin_reply(now, user_text=text)
-        self._anchors = Anchors(began_at, ended_at, final_at, now)
+        reply = self._begin_reply(
+            now, user_text=text, answers=Anchors(began_at, ended_at, final_at, now)
+        )
         self._talk.out.append(m.StartReply(reply.number, text, reply.turn_index))
 
     def _speech(self, now: Instant) -> tuple[Instant | None, Instant | None]:
@@ -332,7 +333,13 @@ class Session:
         return began, None if is_stale else ended
 
     def _begin_reply(
-        self, now: Instant, *, user_text: str = "", unasked: bool = False, greeting: bool = False
+        self,
+        now: Instant,
+        *,
+        user_text: str = "",
+        unasked: bool = False,
+        greeting: bool = False,
+        answers: Anchors | None = None,
     ) -> Reply:
         self._replies += 1
         self._confirmation.new_reply()
@@ -343,7 +350,8 @@ class Session:
         self._reply = Reply(
             self._replies, self._talk.turns, user_text, is_unasked=unasked, is_greeting=greeting
         )
-        self._anchors = Anchors(None, None, None, now)
+        self._anchors = answers or Anchors(None, None, None, now)
+        self._talk.report_turn(self._reply, self._anchors, is_answer=answers is not None)
         return self._reply
 
     def _say_unasked(self, text: str, now: Instant, *, is_greeting: bool = False) -> None:
@@ -516,7 +524,7 @@ class Session:
             )
             if reply.has_audio:
                 bargein_ms = self._talk.report_interruption(
-                    heard, now if held_at is None else held_at
+                    heard, len(unsaid), now if held_at is None else held_at
                 )
         self._close_reply(reply, heard, now, was_cut=True, bargein_ms=bargein_ms)
 

@@ -247,7 +247,9 @@ class RealtimeDialect:
             case "conversation.item.input_audio_transcription.completed":
                 said: list[Said] = [m.EngineTranscribed(event.item_id, event.transcript or "")]
                 if event.usage is not None:
-                    said.append(_usage(event.usage, self._settings.transcription_model))
+                    said.append(
+                        _usage(event.usage, self._settings.transcription_model, of_response=False)
+                    )
                 return said
             case "conversation.item.input_audio_transcription.failed":
                 return [m.EngineTranscribed(event.item_id, "")]
@@ -321,7 +323,7 @@ def _sound(text: str) -> bytes:
         raise WireError(f"{VENDOR} sent sound that is no base64: {error}", vendor=VENDOR) from error
 
 
-def _usage(tokens: Tokens, model: str) -> Usage:
+def _usage(tokens: Tokens, model: str, *, of_response: bool = True) -> Usage:
     given = tokens.input_token_details or Details()
     cached = given.cached_tokens_details or Details()
     made = tokens.output_token_details
@@ -340,4 +342,5 @@ def _usage(tokens: Tokens, model: str) -> Usage:
         output_text_tokens=(made.text_tokens or 0) if made else tokens.output_tokens or 0,
         output_audio_tokens=(made.audio_tokens or 0) if made else 0,
         seconds=tokens.seconds or 0.0,
+        of_response=of_response,
     )

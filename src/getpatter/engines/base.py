@@ -75,6 +75,8 @@ class Usage:
     output_audio_tokens: int = 0
     seconds: float = 0.0
     """For models that are billed by time."""
+    of_response: bool = True
+    """False: of the model that writes down what the caller says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,16 @@ class Account:
     _turns: list[TurnMetrics] = field(default_factory=list)
     _unpriced: set[str] = field(default_factory=set)
 
+    @property
+    def hearing(self) -> Sound:
+        """The recogniser at work."""
+        return _latest(self.heard())
+
+    @property
+    def speaking(self) -> Sound:
+        """The voice at work."""
+        return _latest(self.spoken())
+
     def turn(self, record: m.TurnRecord) -> TurnMetrics:
         """Enter a turn that is complete."""
         metrics = metrics_of(record, wall_offset=self.wall_offset)
@@ -73,8 +83,9 @@ class Account:
     def metrics(self, agent: Agent, seconds: float) -> CallMetrics:
         """The whole call so far, `seconds` after its beginning."""
         latency = summarise(self._records)
-        hearing, speaking = _latest(self.heard()), _latest(self.spoken())
-        model = self.usage[-1].model if self.usage else ""
+        hearing, speaking = self.hearing, self.speaking
+        models = [each.model for each in self.usage if getattr(each, "of_response", True)]
+        model = models[-1] if models else ""
         cost = self.cost(seconds)
         return CallMetrics(
             call_id=self.identity.call_id,

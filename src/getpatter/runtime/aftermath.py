@@ -64,7 +64,8 @@ class Aftermath:
                 self.billed(dollars)
             case RecordingFinished(url=""):
                 logger.error("call.recording_lost call=%s", self.identity)
-                self._emit("error", {"stage": "recording", "error": "RecordingFailed"})
+                failed = {"code": "", "stage": "recording", "provider": self.identity.carrier}
+                self._emit("error", {**failed, "error": "RecordingFailed"})
             case RecordingFinished():
                 recording: dict[str, object] = {
                     "recording_id": event.recording_id,

@@ -67,6 +67,18 @@ class Recorder(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Follows the stages of a call. Must return at once, and must not raise."""
+
+    def saw(self, event: m.AnyInput, at: Instant) -> None:
+        """The session is about to be told this."""
+        ...
+
+    def did(self, command: m.AnyCommand, at: Instant) -> None:
+        """The session wants this done."""
+        ...
+
+
 class Listener(Protocol):
     """What the rest of the program wants to know of a running call. Must return at once."""
 
@@ -222,6 +234,7 @@ class Call:
         detector: SharedDetector | None,
         began_at: Instant,
         recorder: Recorder | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Take over a stream that has been admitted. `begin` starts the conversation.
 
@@ -235,6 +248,7 @@ class Call:
             detector: The built-in voice detector; `None` when the agent brings its own.
             began_at: Now.
             recorder: Keeps a flight recording, if wanted.
+            watch: Follows what happens.
         """
         self.deadline: Instant | None = Instant(began_at + FRAMES_EXPECTED_WITHIN)
         self.counters = Counters()
@@ -244,6 +258,7 @@ class Call:
         self._wheel = wheel
         self._listener = listener
         self._recorder = recorder
+        self._watch = watch
         self._parts: Parts | None = None
         self._detector = detector
         self._slot: int | None = None
@@ -344,7 +359,11 @@ class Call:
         try:
             while self._inbox and not self._is_over:
                 event, at = self._inbox.popleft()
+                if self._watch is not None:
+                    self._watch.saw(event, at)
                 for command in self.session.handle(event, at):
+                    if self._watch is not None:
+                        self._watch.did(command, at)
                     self._do(command, at)
         finally:
             self._is_busy = False
@@ -382,6 +401,7 @@ class Call:
                 | m.ReportPartial()
                 | m.ReportInterruption()
                 | m.ReportSpeech()
+                | m.ReportTurnBegan()
                 | m.ReportTurn()
                 | m.SayQuiet()
             ):

@@ -80,7 +80,7 @@ class Clerk:
             event = {**payload, "started_at": clock.wall()}
             self._keep(self._store.record_call_initiated, event)
 
-    def started(self, payload: Mapping[str, object], agent: Agent) -> None:
+    def started(self, payload: Mapping[str, object], agent: Agent, *, trace_id: str = "") -> None:
         """Media is connected."""
         now = clock.wall()
         if self._store is not None:
@@ -96,6 +96,7 @@ class Clerk:
                 telephony_provider=identity.carrier,
                 provider_mode=mode_of(agent),
                 agent=described(agent),
+                trace_id=trace_id,
             )
 
     def status(self, status: str) -> None:

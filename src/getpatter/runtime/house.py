@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -42,6 +42,21 @@ class RunsExchanges(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Makes spans or counts of what is told of calls. Must return at once, and must not raise."""
+
+    wanted: frozenset[str]
+    """The events of the bus that it wants to see."""
+
+    def note(self, event: str, payload: Mapping[str, object]) -> None:
+        """An event of a call, with the payload of the bus. It may be read, not kept or changed."""
+        ...
+
+    def trace_id(self, call_id: str) -> str:
+        """Under which the call is found elsewhere; empty: nowhere."""
+        ...
+
+
 @dataclass(slots=True)
 class House:
     """Shared by every call of a server; holds nothing of any one of them."""
@@ -72,6 +87,9 @@ class House:
     on_transcript: Callback | None = None
     on_metrics: Callback | None = None
     on_message: Callback | None = None
+    speech: Mapping[str, Callback] = field(default_factory=dict)
+    """The program's speech callbacks that are set, by name; they may change at any time."""
+    observers: tuple[Observer, ...] = ()
     over: Callable[[Line], None] = lambda _: None
     """Told when a call is done with, `on_call_end` included."""
     aftermaths: Aftermaths = field(init=False)

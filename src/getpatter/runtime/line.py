@@ -55,6 +55,7 @@ from getpatter.runtime.leg import Leg
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.reports import Reports
+from getpatter.runtime.stages import Stages
 from getpatter.runtime.system_tools import destination_refused
 from getpatter.runtime.tasks import TaskNest
 from getpatter.types import AudioFormat, Encoding, Instant, masked
@@ -121,6 +122,12 @@ class Line:
         )
         """What the engine or model of this call will be billed for, response by response."""
         self._reports = Reports(identity, house, self.account)
+        self._stages = Stages(
+            self._reports,
+            self.account,
+            agent=lambda: self.orders.agent,
+            wall_offset=self._wall_offset,
+        )
 
     # ---------------------------------------------------------------------- what an Attempt may do
 
@@ -188,7 +195,7 @@ class Line:
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
                 webhooks=self._house.webhooks,
-                used=self.account.usage.append,
+                used=self._stages.used,
             )
         return Desk(
             agent,
@@ -213,7 +220,9 @@ class Line:
             self.call.tell(event)
 
     def _provider_lost(self, stage: str, error: Exception) -> None:
-        self._reports.emit("error", {"stage": stage, "error": type(error).__name__})
+        code = str(getattr(error, "code", "") or "")
+        provider = str(getattr(error, "vendor", "") or "")
+        self._reports.failed(stage, type(error).__name__, code=code, provider=provider)
         self._has_lost.add(stage)
         if self._is_open:
             self._give_up()
@@ -259,7 +268,9 @@ class Line:
             detector=self._house.detector if hears_with_built_in(self.orders.agent) else None,
             began_at=now,
             recorder=self._recorder(started, manners, now),
+            watch=self._stages,
         )
+        self._stages.attend(self.call.session.playout, self.call.session.history)
         self.status = "in-progress"
         self._answered_at = self._answered_at or now
         self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")
@@ -297,8 +308,7 @@ class Line:
     async def _live(self, call: Call) -> None:
         try:
             reports = self._reports
-            reports.clerk.started(reports.start(), self.orders.agent)
-            self._house.bus.emit("call_started", reports.start())
+            reports.began(self.orders.agent)
             logger.info("call.started call=%s", self.identity)
             changes = await reports.callbacks.ask(
                 "on_call_start", self._house.on_call_start, reports.start()
@@ -355,7 +365,7 @@ class Line:
 
     async def _try(self, asked: Coroutine[Any, Any, bool], stage: str) -> None:
         if not await asked:
-            self._reports.emit("error", {"stage": stage, "error": "PatterError"})
+            self._reports.failed(stage, "PatterError", provider=self.identity.carrier)
 
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""
@@ -373,7 +383,14 @@ class Line:
         told = self._reports.callbacks.finish("on_call_end", self._house.on_call_end, payload)
         await self._step(told)
         await self._step(self._reports.nest.close())
-        self._house.bus.emit("call_ended", payload)
+        self._reports.over(
+            payload,
+            self.status,
+            {
+                "frames_dropped": call.counters.frames_dropped,
+                "audio_dropped_bytes": call.counters.audio_dropped_bytes,
+            },
+        )
         self._reports.aftermath.over(metrics.cost)
         self._house.aftermaths.follow(self._reports.aftermath, self._carrier)
         self._house.over(self)
@@ -505,6 +522,14 @@ class Line:
         self, number: str, *, mode: str, summary: str, allow_any: bool
     ) -> dict[str, object]:
         """Hand the caller to somebody else."""
+        answer = await self._transfer(number, mode=mode, summary=summary, allow_any=allow_any)
+        told = {"to": number, "mode": mode, "status": answer["status"]}
+        self._reports.write("transfer", told)
+        return answer
+
+    async def _transfer(
+        self, number: str, *, mode: str, summary: str, allow_any: bool
+    ) -> dict[str, object]:
         del summary
         refused = None if allow_any else destination_refused(self.orders.agent, number)
         if refused is not None:

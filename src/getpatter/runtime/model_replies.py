@@ -22,6 +22,7 @@ from getpatter.runtime.losses import shown
 from getpatter.runtime.tools import ToolExecutor
 from getpatter.runtime.wording import settle
 from getpatter.runtime.writer import Cue
+from getpatter.types import Instant
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -93,6 +94,7 @@ class ModelReplies:
         self._schemas = tools.schemas
         self._context = context
         self._replies = 0
+        self._request = _Request(clock.now(), 0)
 
     async def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
         """The model's words as they come, and `Cue.SAY_NOW` where it turns to a tool.
@@ -145,6 +147,8 @@ class ModelReplies:
     async def _asked(self, reply: _Reply, ask: ml.Ask) -> AsyncGenerator[str | Cue, None]:
         """Read one answer, giving what is to be said at once; what is to be done after it is `reply.following`."""
         loop = reply.loop
+        reply.requests += 1
+        request = self._request = _Request(clock.now(), reply.requests)
         try:
             async with self._answer(reply, ask) as chunks:
                 while True:
@@ -154,8 +158,10 @@ class ModelReplies:
                         yield _said(commands.pop(0))
                     if commands:
                         reply.following = commands
+                        request.is_whole = True
                         return
         except _AnswerBrokeError as broken:
+            request.error = broken.reason
             logger.warning(
                 "llm.request_failed provider=%s error=%s",
                 name_of_provider(self._llm),
@@ -172,6 +178,8 @@ class ModelReplies:
             reply.following = loop.handle(
                 ml.Broke(broken.reason, is_final=reply.is_refused), clock.now()
             )
+        finally:
+            self._told_of(request)
 
     async def _next(self, chunks: AsyncIterator[object], loop: ml.ModelLoop) -> ml.Input:
         assert loop.deadline is not None, "a request has a limit"
@@ -190,7 +198,36 @@ class ModelReplies:
             if event is not None:
                 return event
 
+    def _told_of(self, request: _Request) -> None:
+        """One request is over, however it ended."""
+        used, wall = request.usage, clock.wall() - clock.now()
+        now, first = clock.now(), request.first_at
+        llm = self._llm
+        self._context.emit(
+            "llm_metrics",
+            {
+                "stage": "llm",
+                "provider": used.provider if used else name_of_provider(llm),
+                "model": used.model if used else str(getattr(llm, "model", "") or ""),
+                "started_at": request.began_at + wall,
+                "ended_at": now + wall,
+                "duration_ms": (now - request.began_at) * 1000,
+                "ttft_ms": None if first is None else (first - request.began_at) * 1000,
+                "iteration": request.iteration,
+                "history_size": request.history_size,
+                "input_tokens": used.input_tokens if used else 0,
+                "output_tokens": used.output_tokens if used else 0,
+                "cache_read_tokens": used.cache_read_tokens if used else 0,
+                "cache_write_tokens": used.cache_write_tokens if used else 0,
+                "interrupted": not request.is_whole and not request.error,
+                "error": request.error,
+            },
+        )
+
     def _read(self, chunk: LLMChunk) -> ml.Input | None:
+        request = self._request
+        if request.first_at is None and chunk.type in {"text", "tool_call"}:
+            request.first_at = clock.now()
         match chunk.type:
             case "text":
                 if not chunk.content:
@@ -214,6 +251,7 @@ class ModelReplies:
             cache_read_tokens=chunk.cache_read_tokens,
             cache_write_tokens=chunk.cache_write_tokens,
         )
+        self._request.usage = usage
         self._context.used(usage)
 
     @asynccontextmanager
@@ -261,6 +299,7 @@ class ModelReplies:
         ]
         if reply.is_unasked:
             messages.append({"role": "system", "content": UNTOLD})
+        self._request.history_size = len(messages)
         return await self._context.hooks.messages(messages)
 
     # -------------------------------------------------------------------------------------- the tools
@@ -283,9 +322,23 @@ class ModelReplies:
 
 
 @dataclass(slots=True)
+class _Request:
+    """What is told of one request to a model."""
+
+    began_at: Instant
+    iteration: int
+    history_size: int = 0
+    first_at: Instant | None = None
+    usage: ModelUsage | None = None
+    is_whole: bool = False
+    error: str = ""
+
+
+@dataclass(slots=True)
 class _Reply:
     number: int
     loop: ml.ModelLoop
+    requests: int = 0
     is_unasked: bool = False
     following: list[ml.Command] = field(default_factory=list)
     failure: str | None = None

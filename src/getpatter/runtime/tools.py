@@ -459,8 +459,20 @@ class ToolExecutor:
     def _report_started(self, call_id: str, name: str, given: Mapping[str, object]) -> None:
         self._around.emit(
             "tool_call_started",
-            {"name": name, "arguments": dict(given), "tool_call_id": call_id},
+            {
+                "name": name,
+                "arguments": dict(given),
+                "tool_call_id": call_id,
+                "transport": self._transport(name),
+            },
         )
+
+    def _transport(self, name: str) -> str:
+        """How a tool is reached; a model may also ask for one that there is not."""
+        tool = self._tools.get(name)
+        if tool is None:
+            return "unknown"
+        return "webhook" if tool.webhook_url else str(getattr(tool, "transport", "handler"))
 
     def _report_completed(self, call_id: str, name: str, answer: Answer, lasted_ms: float) -> None:
         error = answer.error
@@ -472,6 +484,7 @@ class ToolExecutor:
                 "error": error,
                 "duration_ms": lasted_ms,
                 "tool_call_id": call_id,
+                "transport": self._transport(name),
             },
         )
 

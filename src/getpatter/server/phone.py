@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from getpatter.dashboard.store import MetricsStore
 from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
 from getpatter.net.public import PublicHttp
+from getpatter.observability import tracing
 from getpatter.observability.call_log import CallLogger, remove_old_days
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
@@ -24,7 +25,7 @@ from getpatter.runtime import clock
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
-from getpatter.runtime.house import House, RunsExchanges
+from getpatter.runtime.house import House, Observer, RunsExchanges
 from getpatter.runtime.identity import Orders
 from getpatter.runtime.outbound import Attempt, Placing
 from getpatter.runtime.remote import RemoteMessages
@@ -38,8 +39,10 @@ from getpatter.server.app import PhoneApp, create_app
 from getpatter.server.gate import ServerSettings
 from getpatter.server.limits import SocketLimits, TrustedProxies
 from getpatter.server.listener import HttpServer
+from getpatter.server.metrics import metrics_route
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
 
     from getpatter.agent import Agent
@@ -88,6 +91,8 @@ class Serving:
     dashboard: bool = True
     dashboard_token: str = field(default="", repr=False)
     allow_insecure_dashboard: bool = False
+    speech: Mapping[str, Callback] = field(default_factory=dict)
+    """Speech callbacks by name; they may change while it serves."""
 
 
 class PhoneServer:
@@ -139,6 +144,7 @@ class PhoneServer:
             return self._app
         serving = self.serving
         self._nest = TaskNest("server")
+        observers, routes = self._observers()
         wheel = PacingWheel()
         self.log = CallLogger(serving.persist_root)
         house = self._house = House(
@@ -157,6 +163,8 @@ class PhoneServer:
             on_transcript=serving.on_transcript,
             on_metrics=serving.on_metrics,
             on_message=serving.on_message if callable(serving.on_message) else None,
+            speech=serving.speech,
+            observers=observers,
             webhooks=WebhookTools(self._public("tool")),
             remote=self._remote_messages(),
         )
@@ -176,10 +184,31 @@ class PhoneServer:
                 else SocketLimits(total=most + SPARE_SOCKETS),
             ),
             absent={name: kinds for name, kinds in KINDS.items() if name != self.carrier.name},
+            routes=routes,
         )
         self._watchdog = LoopWatchdog()
         self._watchdog.start()
         return self._app
+
+    def _observers(self) -> tuple[tuple[Observer, ...], tuple[BaseRoute, ...]]:
+        """Who makes spans and counts of calls, and where the counts are shown. Nobody, unless installed."""
+        observers: list[Observer] = []
+        routes: list[BaseRoute] = []
+        if tracing.init_tracing():
+            from getpatter.observability.spans import CallSpans  # noqa: PLC0415 - loads OpenTelemetry
+
+            telemetry = tracing.telemetry()
+            assert telemetry is not None, "tracing has just begun"
+            observers.append(CallSpans(telemetry))
+        try:
+            from getpatter.observability.prometheus import CallCounts  # noqa: PLC0415 - an extra
+        except ImportError:
+            logger.debug("metrics.extra_missing install=pip install 'getpatter[metrics]'")
+        else:
+            counts = CallCounts(events_dropped=lambda: self.bus.dropped)
+            observers.append(counts)
+            routes.append(metrics_route(counts, self.access))
+        return tuple(observers), tuple(routes)
 
     def _public(self, what: str) -> PublicHttp:
         client = PublicHttp(what, allow_private=self.serving.allow_private_urls)

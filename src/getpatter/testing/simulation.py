@@ -32,6 +32,7 @@ from getpatter.testing.twilio import Callee, SimulatedCall, SimulatedTwilio
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
+    from getpatter.observability.event_bus import EventBus
 
 _T = TypeVar("_T")
 HOST: Final = "agent.example"
@@ -169,6 +170,12 @@ class Simulation:
     def transcript(self, call_id: str) -> list[tuple[str, str]]:
         """`(role, text)` of every line of a call."""
         return self.calls[call_id].lines
+
+    @property
+    def events(self) -> EventBus:
+        """The bus on which everything that happens in the calls is told."""
+        assert self._server is not None, "use 'async with Simulation(...)'"
+        return self._server.bus
 
     @property
     def problems(self) -> list[str]:
