@@ -147,7 +147,7 @@ def test_numbers_are_kept_beside_the_spans(spans: InMemorySpanExporter) -> None:
     _, reader = application()
     data = reader.get_metrics_data()
     assert data is not None
-    found = {
+    found: dict[str, list[Any]] = {
         metric.name: list(metric.data.data_points)
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
@@ -160,8 +160,7 @@ def test_numbers_are_kept_beside_the_spans(spans: InMemorySpanExporter) -> None:
         "gen_ai.client.operation.duration",
         "gen_ai.client.operation.time_to_first_chunk",
     } <= set(found)
-    running: Any = found["getpatter.calls.active"]
-    assert sum(point.value for point in running) == 0
+    assert sum(point.value for point in found["getpatter.calls.active"]) == 0
     parts = {dict(point.attributes or {})["part"] for point in found["getpatter.turn.latency"]}
     assert {"total", "endpoint", "llm_ttft", "tts", "bargein"} <= parts
     kinds = {
@@ -181,12 +180,12 @@ async def test_calls_at_the_same_time_are_traces_of_their_own(spans: InMemorySpa
     by_trace = {span.context.trace_id for span in found}
     assert len(by_trace) == 3
     for span in found:
-        (call,) = [
+        (root,) = [
             each
             for each in of(found, o.SPAN_CALL)
             if each.context.trace_id == span.context.trace_id
         ]
-        assert attributes(span)["getpatter.call.id"] == attributes(call)["getpatter.call.id"]
+        assert attributes(span)["getpatter.call.id"] == attributes(root)["getpatter.call.id"]
 
 
 def test_a_span_of_the_programs_own(spans: InMemorySpanExporter) -> None:

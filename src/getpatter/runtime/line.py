@@ -383,14 +383,7 @@ class Line:
         told = self._reports.callbacks.finish("on_call_end", self._house.on_call_end, payload)
         await self._step(told)
         await self._step(self._reports.nest.close())
-        self._reports.over(
-            payload,
-            self.status,
-            {
-                "frames_dropped": call.counters.frames_dropped,
-                "audio_dropped_bytes": call.counters.audio_dropped_bytes,
-            },
-        )
+        self._reports.over(payload, self.status, call.counters)
         self._reports.aftermath.over(metrics.cost)
         self._house.aftermaths.follow(self._reports.aftermath, self._carrier)
         self._house.over(self)

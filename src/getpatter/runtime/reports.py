@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from getpatter.core.history import History
     from getpatter.models import CallMetrics
     from getpatter.runtime.account import Account
+    from getpatter.runtime.call import Counters
     from getpatter.runtime.house import House
 
 logger = logging.getLogger(__name__)
@@ -108,12 +109,12 @@ class Reports:
         self._house.bus.emit("call_started", told)
         self._tell_status("in-progress")
 
-    def over(self, payload: Mapping[str, object], status: str, dropped: Mapping[str, int]) -> None:
-        """The call is over; `dropped` counts what was lost on the way."""
+    def over(self, payload: Mapping[str, object], status: str, counters: Counters) -> None:
+        """The call is over; `counters` says what was lost on the way."""
         self._tell_status(status)
         told = {**payload, "timestamp": clock.wall()}
         self._house.bus.emit("call_ended", told)
-        self._observe("call_ended", {**told, **dropped})
+        self._observe("call_ended", {**told, "frames_dropped": counters.frames_dropped})
 
     def reported(self, command: m.AnyCommand, history: History) -> None:
         """Pass on what the session reports; `history` is all that was said up to it."""
