@@ -202,7 +202,7 @@ class Desk:
     @property
     def heard(self) -> tuple[Sound, ...]:
         """What the recognisers were sent; one, unless it is a chain."""
-        return _sounds(self._services.stt, self._ears.spent, self._ears.sent_seconds)
+        return _sounds(self._services.stt, self._ears.spent, self._ears.billed_seconds)
 
     @property
     def spoken(self) -> tuple[Sound, ...]:

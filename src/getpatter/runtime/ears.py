@@ -84,7 +84,7 @@ class Ears:
         self._is_closing = False
         self._feed: Callable[[bytes], None] | None = None
         self.dropped_bytes = 0
-        self.sent_seconds = 0.0
+        self._sent_seconds = 0.0
         self._bytes_per_second = 8000.0
 
     @property
@@ -92,6 +92,12 @@ class Ears:
         """Who has heard how much, where several recognisers share the work."""
         spent: Sequence[Spent] | None = getattr(self._stt, "spent", None)
         return spent
+
+    @property
+    def billed_seconds(self) -> float:
+        """Seconds of audio so far, by the recogniser's own count where it keeps one: that of what is billed."""
+        own = getattr(self._stt, "billed_seconds", None)
+        return own if isinstance(own, float) else self._sent_seconds
 
     def tune(self, stream: AudioFormat) -> None:
         """The carrier's format is known: choose the cheapest way from it to the recogniser."""
@@ -111,7 +117,7 @@ class Ears:
         """Take caller audio in the carrier's format. Never waits."""
         if self._feed is not None and self._is_connected and not self._pending:
             assert self._to_stt is not None, "tuned before the first frame"
-            self.sent_seconds += len(data) / self._bytes_per_second
+            self._sent_seconds += len(data) / self._bytes_per_second
             self._feed(self._to_stt.convert(data))
             return
         self._pending.append(data)
@@ -184,7 +190,7 @@ class Ears:
 
     async def _forward(self, data: bytes) -> None:
         assert self._to_stt is not None, "tuned before the first frame"
-        self.sent_seconds += len(data) / self._bytes_per_second
+        self._sent_seconds += len(data) / self._bytes_per_second
         audio = data
         if self._to_pcm is not None:
             audio = self._to_pcm.convert(data)

@@ -219,6 +219,8 @@ class Conversation:
     def __init__(self, service: FakeRealtime, line: Line, model: str) -> None:
         """Begin with the vendor's defaults."""
         self.line = line
+        self.billed: list[Json] = []
+        """The usage of each response, as reported."""
         self.received: list[Json] = []
         self.heard_ms = 0.0
         self.items: dict[str, Json] = {}
@@ -750,6 +752,7 @@ class Conversation:
             },
             "output_token_details": {"text_tokens": spoken // 4, "audio_tokens": spoken},
         }
+        self.billed.append(shown["usage"])
         self._say("response.done", response=shown)
 
     def _shown(self, response: _Response, status: str) -> Json:

@@ -17,13 +17,7 @@ from getpatter.errors import (
     RateLimitError,
     WireError,
 )
-from getpatter.net.messages import (
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    WebhookReply,
-    WebhookRequest,
-)
+from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookRequest
 from getpatter.testing.contracts.check import BrokenPromiseError, Check, require
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9_-]*")
@@ -250,17 +244,9 @@ class _Contract:
             ("point_number", lambda: carrier.point_number(ours, host=sample.host)),
             (
                 "transfer",
-                lambda: carrier.transfer(
-                    call_id, theirs, host=sample.host, from_number=ours, keep=_keep
-                ),
+                lambda: carrier.transfer(call_id, theirs, host=sample.host, from_number=ours),
             ),
         )
-
-
-def _keep(document: WebhookReply) -> str:
-    """What a carrier that fetches documents is given: the way to keep one."""
-    require(_is_ok(document.status), f"a document to be fetched says {document.status}")
-    return "the-kept-document"
 
 
 def _changed(signature: str) -> str:
