@@ -47,6 +47,7 @@ MANNERS = st.builds(
     long_turn_message=st.sampled_from(["", "One moment."]),
     idle_timeout=st.sampled_from([None, 6.0]),
     apology=st.sampled_from(["", "Sorry."]),
+    draft_after=st.sampled_from([None, 0.3]),
     barge_in_pauses=st.booleans(),
     barge_in_asks=st.booleans(),
     barge_in_confirm_within=st.sampled_from([0.0, 1.5]),

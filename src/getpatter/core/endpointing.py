@@ -197,9 +197,14 @@ class Endpointing:
             return Verdict.COMPLETE
         return Verdict.WAIT
 
+    @property
+    def whole(self) -> str:
+        """What `take` would return."""
+        return " ".join([*self._aside, self.text]) if self._aside else self.text
+
     def take(self) -> str:
         """The turn's text; from here on a new turn is collected."""
-        text = " ".join([*self._aside, self.text]) if self._aside else self.text
+        text = self.whole
         self._guess = _bare(self._interim.split())
         self._aside.clear()
         self._finals.clear()

@@ -104,12 +104,15 @@ class Exchanges:
         """Calls whose tools still run."""
         return tuple(each.wish for each in self._by_id.values() if each.result is None)
 
-    def messages(self, lines: Sequence[Line], reply: int, *, most: int) -> list[Message]:
+    def messages(
+        self, lines: Sequence[Line], reply: int, *, most: int, since: int = 0
+    ) -> list[Message]:
         """The newest `most` lines and everything asked between them, as `reply` must see it.
 
+        `since`: lines before this one are left out, too, however few there are.
         Rounds of other replies have no text of their own: what was heard of it is in the lines.
         """
-        first = max(0, len(lines) - most)
+        first = max(since, len(lines) - most, 0)
         told: list[Message] = []
         rounds = [each for each in self._rounds if each.before_line > first or not first]
         for index in range(first, len(lines) + 1):

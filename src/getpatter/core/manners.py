@@ -25,6 +25,8 @@ class Manners:
     barge_in_asks: bool = False
     """Whether words are enough is asked of the program's strategies."""
     patience: Patience = field(default_factory=Patience)
+    draft_after: float | None = None
+    """Words of the caller that have stood unchanged for so long are answered in a draft; `None`: never."""
     apology: str = APOLOGY
     """Said when a reply cannot be written; empty: nothing is said."""
     long_turn_message: str = ""

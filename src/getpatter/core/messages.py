@@ -377,6 +377,16 @@ class StartReply(Command, frozen=True):
     turn_index: int
 
 
+class StartDraft(Command, frozen=True):
+    """The caller has probably finished with `text`: begin to write, and let nobody hear or notice it."""
+
+    text: str
+
+
+class DropDraft(Command, frozen=True):
+    """The draft is of no use."""
+
+
 class CancelReply(Command, frozen=True):
     """Stop writing reply `reply` and stop speaking its pieces."""
 
@@ -557,6 +567,8 @@ AnyCommand = (
     | SendClear
     | AskFinal
     | StartReply
+    | StartDraft
+    | DropDraft
     | CancelReply
     | AskConfirmation
     | Speak

@@ -18,6 +18,7 @@ from typing import Final
 from getpatter.core import messages as m
 from getpatter.core.confirmation import Confirmation
 from getpatter.core.conversation import Conversation
+from getpatter.core.drafting import Drafting
 from getpatter.core.endpointing import Endpointing, Verdict
 from getpatter.core.history import Role
 from getpatter.core.manners import Manners
@@ -28,6 +29,8 @@ from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
 
+_CALLERS: Final = frozenset({Floor.CALLER, Floor.PAUSE})
+"""States in which the caller's words grow towards a turn."""
 _PENDING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.HELD})
 """States in which a reply is under way and is not heard."""
 
@@ -67,6 +70,7 @@ class Session:
         self._reported_since: Instant | None = None
         self._interruption: Interruption | None = None
         self._confirmation = Confirmation(manners)
+        self._drafting = Drafting(manners.draft_after)
         self._anchors = Anchors(None, None, None, began_at)
 
     # ------------------------------------------------------------------------------------ entrance
@@ -96,6 +100,7 @@ class Session:
         times = (
             *self._talk.dues(now),
             self._endpointing.deadline if self.floor in LISTENING else None,
+            self._drafting.due if self.floor in _CALLERS else None,
             self._silence_due(now),
             self._sustained_due(),
         )
@@ -149,6 +154,8 @@ class Session:
         """Carry on until nothing changes: words complete, audio to send, replies heard."""
         if self.floor in LISTENING:
             self._listen(now)
+        if self.floor in _CALLERS and (due := self._drafting.due) is not None and now >= due:
+            self._talk.out.append(m.StartDraft(self._drafting.begin()))
         self._send(now)
         if self._is_cut_held and not self.playout.is_pressing(now):
             self._is_cut_held = False
@@ -262,6 +269,8 @@ class Session:
         if not fresh:
             return
         self._talk.sound_at = now
+        if self._drafting.heard(self._endpointing.whole, now):
+            self._talk.out.append(m.DropDraft())
         if not said.is_final:
             self._talk.out.append(m.ReportPartial(self._endpointing.text))
         lasts = None
@@ -300,6 +309,8 @@ class Session:
                 self._turn(Turn.TURN_ENDED, now)
             case Verdict.EMPTY:
                 self._endpointing.take()
+                if self._drafting.over():
+                    self._talk.out.append(m.DropDraft())
                 self._turn(Turn.TURN_EMPTY, now)
             case Verdict.NOTHING:
                 # Whatever took the floor, no word of it is left to wait for.
@@ -312,6 +323,7 @@ class Session:
     def _answer(self, now: Instant) -> None:
         final_at, (began_at, ended_at) = self._endpointing.final_at, self._speech(now)
         text = self._endpointing.take()
+        self._drafting.over()
         self._interruption = None
         self._talk.has_prompted = False
         self._has_result = False  # whoever answers now sees it

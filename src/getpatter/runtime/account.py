@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -59,6 +60,10 @@ class Account:
     usage: list[Usage | ModelUsage] = field(default_factory=list)
     """What models and engines reported, one entry a request."""
     error_code: str = ""
+    drafts: Counter[bool] = field(default_factory=Counter)
+    """How many drafts were used, and how many were not."""
+    context_tokens: int = 0
+    """Estimate of what the model was sent last."""
     _records: list[m.TurnRecord] = field(default_factory=list)
     _turns: list[TurnMetrics] = field(default_factory=list)
     _unpriced: set[str] = field(default_factory=set)
@@ -72,6 +77,14 @@ class Account:
     def speaking(self) -> Sound:
         """The voice at work."""
         return _latest(self.spoken())
+
+    def drafted(self, was_used: bool) -> None:  # noqa: FBT001 - all there is to say of a draft
+        """A draft was used, or thrown away."""
+        self.drafts[was_used] += 1
+
+    def sent(self, tokens: int) -> None:
+        """A model was sent a conversation of about so many tokens."""
+        self.context_tokens = tokens
 
     def turn(self, record: m.TurnRecord) -> TurnMetrics:
         """Enter a turn that is complete."""
@@ -106,6 +119,9 @@ class Account:
             tts_model=speaking.model,
             llm_model=model,
             error_code=self.error_code,
+            preemptive_hits=self.drafts[True],
+            preemptive_misses=self.drafts[False],
+            context_tokens=self.context_tokens,
             unpriced=tuple(sorted(self._unpriced)),
         )
 

@@ -178,6 +178,10 @@ class PipelineParts:
                 self.confirming.ask(command)
             case m.CancelReply():
                 self.cancel()
+            case m.StartDraft(text=text):
+                self.writer.draft(text)
+            case m.DropDraft():
+                self.writer.drop_draft()
             case m.AskFinal():
                 self.spawn(self.ears.finalize(), name="ask-final")
             case _:

@@ -58,6 +58,8 @@ class Desk:
         webhooks: Webhooks | None = None,
         messages: RemoteMessages | None = None,
         used: Callable[[ModelUsage], None] = lambda _: None,
+        drafted: Callable[[bool], None] = lambda _: None,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Make the services of a call with `agent`; the recogniser begins to connect."""
         self.agent = agent
@@ -78,6 +80,8 @@ class Desk:
         self._messages = messages
         self._remote: RemoteReplies | None = None
         self._used = used
+        self._drafted = drafted
+        self._sent = sent
         self._expected = expected
         self._services = open_services(agent, originals)
         self._ears = Ears(
@@ -193,6 +197,9 @@ class Desk:
             exchanges=exchanges,
             call_id=self._identity.call_id,
             used=self._used,
+            drafted=self._drafted,
+            sent=self._sent,
+            spawn=self._nest.spawn,
             emit=self._emit,
             is_ending=lambda: tools.has_done(END_CALL),
             refused=lambda error: self._lost("llm", error),

@@ -59,6 +59,9 @@ def manners_of(orders: Orders) -> Manners:
         barge_in_pauses=agent.barge_in_mode == "pause_resume",
         barge_in_confirm_within=agent.barge_in_confirm_ms / 1000,
         barge_in_asks=bool(agent.barge_in_strategies),
+        draft_after=(
+            agent.preemptive_min_stable_ms / 1000 if agent.preemptive_generation else None
+        ),
         apology=APOLOGY if agent.llm_error_message is None else agent.llm_error_message,
         long_turn_message=agent.long_turn_message or "",
         long_turn_after=float(agent.long_turn_message_after_s) if agent.long_turn_message else 8.0,

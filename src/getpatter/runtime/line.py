@@ -212,6 +212,8 @@ class Line:
             webhooks=self._house.webhooks,
             messages=self._house.remote,
             used=self.account.usage.append,
+            drafted=self.account.drafted,
+            sent=self.account.sent,
         )
 
     def tell(self, event: m.AnyInput) -> None:

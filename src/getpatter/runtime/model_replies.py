@@ -16,9 +16,11 @@ from getpatter.core.history import Line
 from getpatter.errors import AuthenticationError, ErrorCode, PatterConnectionError
 from getpatter.llm.base import LLMChunk, LLMProvider, as_chunk
 from getpatter.runtime import clock
+from getpatter.runtime.drafts import Draft, Wanted
 from getpatter.runtime.hooks import ModelHooks
 from getpatter.runtime.identity import name_of_provider
 from getpatter.runtime.losses import shown
+from getpatter.runtime.memory import Memory
 from getpatter.runtime.tools import ToolExecutor
 from getpatter.runtime.wording import settle
 from getpatter.runtime.writer import Cue
@@ -66,6 +68,12 @@ class ModelContext:
     call_id: str = ""
     used: Callable[[ModelUsage], None] = lambda _: None
     emit: Callable[[str, dict[str, object]], None] = lambda _event, _payload: None
+    spawn: Callable[..., asyncio.Task[None]] | None = None
+    """Starts work beside the replies; without it there are no drafts and no summaries."""
+    drafted: Callable[[bool], None] = lambda _: None
+    """Told of each draft whether it was used."""
+    sent: Callable[[int], None] = lambda _: None
+    """Told how many tokens each request is taken to have."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether a tool has begun to end the call."""
     refused: Callable[[Exception], None] = lambda _: None
@@ -89,7 +97,9 @@ class ModelReplies:
         """Answer with `llm` as `agent`."""
         self._llm = llm
         self._prompt = prompt_of(agent)
-        self._most = agent.max_history
+        self._memory = Memory(agent, context.exchanges)
+        self._draft: Draft | None = None
+        self._drafts = 0
         self._tools = tools
         self._schemas = tools.schemas
         self._context = context
@@ -191,6 +201,8 @@ class ModelReplies:
                 return ml.Ended()
             except TimeoutError as error:
                 raise _AnswerBrokeError("TimeoutError") from error
+            except _AnswerBrokeError:
+                raise  # of a draft, which had its own connection
             except Exception as error:
                 raise _AnswerBrokeError(type(error).__name__) from error
             chunk = as_chunk(raw)
@@ -237,12 +249,12 @@ class ModelReplies:
             case "tool_call":
                 return ml.CallPart(chunk.index, chunk.id, chunk.name, chunk.arguments)
             case "usage":
-                self._count(chunk)
+                request.usage = self._count(chunk)
                 return None
             case "done":
                 return None  # usage may follow; the end is when the stream ends
 
-    def _count(self, chunk: LLMChunk) -> None:
+    def _count(self, chunk: LLMChunk) -> ModelUsage:
         usage = ModelUsage(
             provider=name_of_provider(self._llm),
             model=str(getattr(self._llm, "model", "") or ""),
@@ -251,23 +263,36 @@ class ModelReplies:
             cache_read_tokens=chunk.cache_read_tokens,
             cache_write_tokens=chunk.cache_write_tokens,
         )
-        self._request.usage = usage
         self._context.used(usage)
+        return usage
 
     @asynccontextmanager
     async def _answer(self, reply: _Reply, ask: ml.Ask) -> AsyncGenerator[AsyncIterator[object]]:
         """The chunks of one answer. However it ends, the provider is told that nobody reads on."""
+        wanted = self._wanted(reply, with_tools=ask.with_tools)
+        draft = self._taken_draft(wanted)
+        if draft is not None:
+            async with draft.chunks() as chunks:
+                yield chunks
+            return
+        messages = await self._context.hooks.messages(wanted.copied())
+        async with self._opened(messages, wanted.tools) as chunks:
+            yield chunks
+
+    @asynccontextmanager
+    async def _opened(
+        self,
+        messages: Sequence[Mapping[str, object]],
+        tools: Sequence[Mapping[str, object]] | None,
+    ) -> AsyncGenerator[AsyncIterator[object]]:
         cancelled = asyncio.Event()
         extra = _accepted(
             self._llm.stream, {"call_id": self._context.call_id, "cancel_event": cancelled}
         )
-        messages = await self._messages(reply)
         stream: Any = None
         try:
             try:
-                stream = self._llm.stream(
-                    messages, self._schemas if ask.with_tools else None, **extra
-                )
+                stream = self._llm.stream(messages, tools, **extra)
                 if inspect.isawaitable(stream):
                     stream = await stream
                 chunks = aiter(stream)
@@ -287,20 +312,72 @@ class ModelReplies:
         except Exception as error:  # noqa: BLE001 - what nobody waits for any more must not fail a reply
             logger.info("llm.close_failed error=%s", type(error).__name__)
 
-    async def _messages(self, reply: _Reply) -> Sequence[Mapping[str, object]]:
+    def _wanted(self, reply: _Reply, *, with_tools: bool) -> Wanted:
         lines = self._context.lines()
-        exchanges = self._context.exchanges
-        told = exchanges.messages(lines, reply.number, most=self._most)
-        shown = [str(each["tool_call_id"]) for each in told if each["role"] == "tool"]
-        self._tools.told(shown)
-        messages: list[dict[str, object]] = [
-            {"role": "system", "content": self._prompt},
-            *told,
-        ]
+        messages = self._messages(lines, reply.number)
         if reply.is_unasked:
             messages.append({"role": "system", "content": UNTOLD})
-        self._request.history_size = len(messages)
-        return await self._context.hooks.messages(messages)
+        fitted = self._memory.fitted(messages)
+        self._request.history_size = len(fitted)
+        self._context.sent(self._memory.tokens)
+        shown = [str(each["tool_call_id"]) for each in fitted if each["role"] == "tool"]
+        self._tools.told(shown)
+        spawn = self._context.spawn
+        if spawn is not None and self._memory.wants_summary(lines):
+            spawn(self._memory.summarise(list(lines), self._whole), name="summary")
+        return Wanted(fitted, self._schemas if with_tools else None)
+
+    def _messages(self, lines: Sequence[Line], reply: int) -> list[dict[str, object]]:
+        told = self._memory.told(lines, reply)
+        return [{"role": "system", "content": self._prompt}, *told]
+
+    async def _whole(self, messages: Sequence[Mapping[str, object]]) -> str:
+        """All that the model writes to `messages`, which the caller does not hear."""
+        written: list[str] = []
+        async with self._opened(messages, None) as chunks:
+            async for raw in chunks:
+                chunk = as_chunk(raw)
+                if chunk is not None and chunk.type == "text":
+                    written.append(chunk.content)
+                elif chunk is not None and chunk.type == "usage":
+                    self._count(chunk)
+        return "".join(written)
+
+    # ------------------------------------------------------------------------------------- the draft
+
+    async def draft(self, text: str) -> None:
+        """Ask the model before it is certain that the caller has finished with `text`."""
+        self.drop_draft()
+        spawn, number = self._context.spawn, self._drafts
+        if spawn is None:
+            return
+        lines = [*self._context.lines(), Line("user", text, 0.0, 0)]
+        messages = self._memory.fitted(self._messages(lines, self._replies + 1))
+        wanted = Wanted(messages, self._schemas or None)
+        sent = await self._context.hooks.messages(wanted.copied())
+        if number != self._drafts:
+            return  # what it was for has come, or will not come
+        self._draft = Draft(wanted, lambda: self._opened(sent, wanted.tools), spawn)
+
+    def drop_draft(self) -> None:
+        """The draft will not be asked for."""
+        draft, self._draft = self._draft, None
+        self._drafts += 1
+        if draft is not None:
+            self._context.drafted(False)  # noqa: FBT003 - whether it was used
+            for chunk in draft.drop():
+                self._count(chunk)
+
+    def _taken_draft(self, wanted: Wanted) -> Draft | None:
+        """The draft, if it answers this very request; else it is dropped."""
+        draft = self._draft
+        if draft is None or not draft.fits(wanted):
+            self.drop_draft()
+            return None
+        self._draft = None
+        self._drafts += 1
+        self._context.drafted(True)  # noqa: FBT003 - whether it was used
+        return draft
 
     # -------------------------------------------------------------------------------------- the tools
 

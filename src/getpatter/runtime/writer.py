@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from getpatter.core import messages as m
 
@@ -29,6 +29,19 @@ class ReplySource(Protocol):
 
     def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
         """The answer to `text`, piece by piece. Closing the iterator stops the writing."""
+        ...
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """A source that can begin before the caller has certainly finished."""
+
+    async def draft(self, text: str) -> None:
+        """Begin to answer `text`. Nothing is said of it, and no tool runs, unless `reply` asks for the same."""
+        ...
+
+    def drop_draft(self) -> None:
+        """It will not be asked for."""
         ...
 
 
@@ -64,6 +77,16 @@ class Writer:
     def is_current_task(self) -> bool:
         """Whether the code that asks is part of the reply being written."""
         return self._task is not None and asyncio.current_task() is self._task
+
+    def draft(self, text: str) -> None:
+        """Begin a reply that nobody may notice, where the source can."""
+        if isinstance(self._source, Drafter):
+            self._spawn(self._source.draft(text), name="draft")
+
+    def drop_draft(self) -> None:
+        """The draft is of no use."""
+        if isinstance(self._source, Drafter):
+            self._source.drop_draft()
 
     async def _write(self, command: m.StartReply) -> None:
         try:
