@@ -15,7 +15,7 @@ getpatter alone: the global one stays the application's to set.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -124,7 +124,7 @@ def start_span(
 @contextmanager
 def _opened(
     telemetry: Telemetry, name: str, attributes: Mapping[str, Value] | None
-) -> Iterator[SpanHandle]:
+) -> Generator[SpanHandle]:
     with telemetry.tracer.start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as span:

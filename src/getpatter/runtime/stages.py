@@ -93,7 +93,7 @@ class Stages:
         """Whether the engine tells the end of its responses; else they end with their turn."""
         self._engine_model = ""
         """The model really used, once the engine has said so."""
-        self._saw = {
+        self._saw: dict[type, Callable[..., None]] = {
             m.Voiced: self._voiced,
             m.Transcribed: self._transcribed,
             m.EngineTranscribed: self._engine_transcribed,
@@ -107,7 +107,7 @@ class Stages:
             m.EngineAudio: self._engine_audio,
             m.EngineReplyEnded: self._reply_ended,
         }
-        self._did = {
+        self._did: dict[type, Callable[..., None]] = {
             m.CancelReply: self._cancelled,
             m.ReportPartial: self._heard_partial,
             m.TellEngine: self._keyed,
@@ -124,13 +124,13 @@ class Stages:
         """The session is about to be told this."""
         look = self._saw.get(type(event))
         if look is not None:
-            look(event, at)  # type: ignore[operator]  # the table's key is its type
+            look(event, at)
 
     def did(self, command: m.AnyCommand, at: Instant) -> None:
         """The session wants this done."""
         look = self._did.get(type(command))
         if look is not None:
-            look(command, at)  # type: ignore[operator]  # the table's key is its type
+            look(command, at)
 
     def used(self, usage: Usage) -> None:
         """The engine says what it will be paid for."""
