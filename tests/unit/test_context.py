@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from getpatter.core.context import tokens_of, units, within
 
-SYSTEM = {"role": "system", "content": "Be brief."}
+SYSTEM: dict[str, object] = {"role": "system", "content": "Be brief."}
 
 
 def said(role: str, text: str) -> dict[str, object]:

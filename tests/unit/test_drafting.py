@@ -48,7 +48,7 @@ def test_a_turn_has_few_drafts_and_the_next_one_as_many() -> None:
         drafting.heard(f"word {number}", Instant(number))
         if drafting.due is not None:
             drafting.begin()
-    assert drafting.due is None
+    assert not drafting.due
     assert not Drafting(None).due
     drafting.over()
     for number in range(MOST_DRAFTS):
