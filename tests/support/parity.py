@@ -80,8 +80,8 @@ ROWS: Final = (
 )
 
 SCENARIOS: Final[Mapping[str, str]] = {
-    "reply": "Two questions, two answers. Both sides' words are exact, each answer is heard within 2.5 s, and when "
-    "the caller hangs up no connection of the call is left.",
+    "reply": "Two questions, two answers. Both sides' words are exact, each answer is heard within 2.5 s; when the "
+    "caller hangs up no connection of the call is left, and what the provider did is priced or named as unpriced.",
     "long reply": "Half a minute of speech in five scripts, heard to its end; the turn after it works.",
     "interruption": "The caller speaks into a long answer: it falls silent within a second, history keeps what was "
     "heard of it, and the words of the interruption are answered.",

@@ -136,6 +136,21 @@ async def reply(cell: Cell) -> None:
     seen = await _call(cell, script, lambda stage: polite(ASKED, DAY, stage=stage))
     seen.is_conversation(GREETING, ASKED, ANSWER, DAY, DONE)
     assert max(seen.call.tape().answer_times()) < ANSWERS_WITHIN_MS
+    _is_accounted_for(seen)
+
+
+def _is_accounted_for(seen: Seen) -> None:
+    """A price that nobody knows is never a cost of zero that looks like one."""
+    metrics = seen.phone.calls[seen.call.sid].end["metrics"]
+    key = seen.stage.provider_key
+    costs = {
+        Kind.RECOGNISER: metrics.cost.stt,
+        Kind.VOICE: metrics.cost.tts,
+        Kind.MODEL: metrics.cost.llm,
+        Kind.ENGINE: metrics.cost.llm,
+    }
+    unpriced = [name for name in metrics.unpriced if name.split("/")[0] == key]
+    assert costs[seen.stage.row.kind] > 0 or unpriced, (costs, metrics.unpriced)
 
 
 async def long_reply(cell: Cell) -> None:

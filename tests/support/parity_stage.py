@@ -126,6 +126,8 @@ class Stage:
         self.row = row
         self.script = script
         self.toolbox = Toolbox()
+        self.provider_key = ""
+        """Under which it is billed."""
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -157,6 +159,7 @@ class Stage:
     def _kept(self, provider: Any) -> Any:
         """Given back when the stage closes."""
         self._open.push_async_callback(provider.close)
+        self.provider_key = provider.provider_key
         return provider
 
     def hold(self, seconds: float) -> None:
@@ -290,7 +293,9 @@ class EngineStage(Stage):
         self.service = row.of.service(heard=script.heard, says=flat, **options)
 
     def parts(self) -> dict[str, Any]:
-        return {"engine": OverHttp(self._engine.make(self.service, self.key), self._open)}
+        engine = OverHttp(self._engine.make(self.service, self.key), self._open)
+        self.provider_key = engine.provider_key
+        return {"engine": engine}
 
     async def before_ring(self) -> None:
         if self.script.is_limited:

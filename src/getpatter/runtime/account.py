@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from getpatter.core import messages as m
 from getpatter.core.ledger import metrics_of, summarise
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from getpatter.agent import Agent
 
 logger = logging.getLogger(__name__)
+
+AUDIO_TOKENS_PER_SECOND: Final = 10
+"""Of a caller's sound; the vendor's guide to realtime costs: one for 100 ms."""
 
 _warned: set[str] = set()
 """Said once a process: the same model is used by every call."""
@@ -100,6 +103,9 @@ class Account:
         models = [each.model for each in self.usage if getattr(each, "of_response", True)]
         model = models[-1] if models else ""
         cost = self.cost(seconds)
+        if agent.engine is not None and self._records and not self.usage:
+            # It spoke, and its vendor does not tell what it will charge.
+            self._priced(None, name_of_provider(agent.engine), "")
         return CallMetrics(
             call_id=self.identity.call_id,
             duration_seconds=seconds,
@@ -189,6 +195,10 @@ class Account:
             cached_text=usage.cached_text_tokens,
             pricing=self.pricing,
         )
+        if dollars is None and usage.input_audio_tokens:
+            # A transcription that counts tokens, where the table has a price for its time.
+            seconds = usage.input_audio_tokens / AUDIO_TOKENS_PER_SECOND
+            dollars = calculate_stt_cost(usage.provider, seconds, usage.model, self.pricing)
         return self._priced(dollars, usage.provider, usage.model)
 
     def _priced(self, dollars: float | None, provider: str, model: str) -> float:
