@@ -27,7 +27,7 @@ FAST := $(wildcard tests/unit tests/contract tests/properties tests/sim)
 SLOW := $(wildcard tests/e2e tests/test_examples.py tests/test_docs.py tests/test_seeds.py)
 BROWSER := $(wildcard tests/browser)
 # The cheap ones first; QUICK=1 makes all of them short, BENCH="capacity vad" chooses.
-BENCH ?= imports audio vad overhead barge_in virtual_time server capacity
+BENCH ?= imports audio vad providers overhead barge_in virtual_time server capacity
 
 SCENARIOS := carriers abuse
 

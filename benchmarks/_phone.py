@@ -16,20 +16,22 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
 from getpatter.agent import Agent, build_agent
+from getpatter.audio.convert import converter
 from getpatter.net.messages import Exchange, HttpResponse
 from getpatter.runtime.detector import SharedDetector
 from getpatter.server.listener import loop_factory
 from getpatter.server.phone import PhoneServer, Serving
-from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS, buzz
 from getpatter.testing.twilio import SimulatedTwilio
-from getpatter.types import Encoding
+from getpatter.types import MULAW_8K, PCM16_16K, AudioFormat, Encoding
 from getpatter.vad.silero_batch import Verdict
 
 _T = TypeVar("_T")
@@ -48,6 +50,8 @@ class Setup:
     first_audio_delay: float = 0.1
     reply: str = "This is what the agent says."
     ms_per_letter: float = 60.0
+    converts: bool = False
+    """Whether recogniser and voice speak PCM16 at 16 kHz, so that both ways are converted."""
 
     @property
     def services_ms(self) -> float:
@@ -106,13 +110,49 @@ class _NoApi:
 
 def agent_of(setup: Setup) -> Agent:
     """An agent that answers everything with the same words."""
+    ear, voice = (_WideSTT, _WideTTS) if setup.converts else (ScriptedSTT, ScriptedTTS)
     return build_agent(
         "You are a benchmark.",
         None,
-        stt=ScriptedSTT(["hello"] * 200, final_delay=setup.final_delay),
+        stt=ear(["hello"] * 200, final_delay=setup.final_delay),
         llm=ScriptedLLM([setup.reply], first_token_delay=setup.first_token_delay),
-        tts=ScriptedTTS(setup.first_audio_delay, ms_per_letter=setup.ms_per_letter),
+        tts=voice(setup.first_audio_delay, ms_per_letter=setup.ms_per_letter),
     )
+
+
+class _WideSTT(ScriptedSTT):
+    """Takes PCM16 at 16 kHz, and listens to one sample in a hundred: converting it costs, hearing it must not."""
+
+    input_formats: tuple[AudioFormat, ...] = (PCM16_16K,)
+
+    def __init__(self, lines: Sequence[str], final_delay: float, *_: object) -> None:
+        super().__init__(lines, final_delay, input_formats=(PCM16_16K,))
+
+    def feed(self, data: bytes) -> None:
+        loudest = max(memoryview(data).cast("h")[::100], default=0)
+        super().feed(_LOUD if loudest > 500 else _QUIET)
+
+
+_LOUD, _QUIET = b"\x9f", b"\xff"
+
+
+class _WideTTS(ScriptedTTS):
+    """Speaks PCM16 at 16 kHz, made once."""
+
+    def __init__(self, first_audio_delay: float, ms_per_letter: float, *_: object) -> None:
+        super().__init__(first_audio_delay, ms_per_letter, output_format=PCM16_16K)
+
+    async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self.first_audio_delay)
+        audio = _wide(self.ms_per_letter * len(text))
+        size = self.output_format.size(self.chunk_ms)
+        for start in range(0, len(audio), size):
+            yield audio[start : start + size]
+
+
+@cache
+def _wide(lasts_ms: float) -> bytes:
+    return converter(MULAW_8K, PCM16_16K).convert(buzz(lasts_ms))
 
 
 def _rss_bytes() -> int:

@@ -43,6 +43,7 @@ for _variable, _file in {
     "GETPATTER_TWILIO_SPEC": "twilio_api_v2010.json",
     "GETPATTER_TELNYX_SPEC": "telnyx_call_control_from_sdk.json",
     "GETPATTER_OPENAI_SPEC": "openai_openapi.json",
+    "GETPATTER_ELEVENLABS_SPEC": "elevenlabs_agent_asyncapi_2026-08.yaml",
 }.items():
     if (SPECIFICATIONS / _file).is_file():
         os.environ.setdefault(_variable, str(SPECIFICATIONS / _file))
