@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from getpatter.llm import google as _llm_google
     from getpatter.llm import groq as _llm_groq
     from getpatter.llm import hermes as _llm_hermes
+    from getpatter.llm import inworld as _llm_inworld
+    from getpatter.llm import litellm as _llm_litellm
     from getpatter.llm import openai as _llm_openai
     from getpatter.llm import openai_compatible as _llm_openai_compatible
     from getpatter.llm import openclaw as _llm_openclaw
@@ -101,12 +103,14 @@ if TYPE_CHECKING:
     from getpatter.stt.cartesia import CartesiaSTT as CartesiaSTT
     from getpatter.stt.deepgram import DeepgramSTT as DeepgramSTT
     from getpatter.stt.deepgram_flux import DeepgramFluxSTT as DeepgramFluxSTT
+    from getpatter.stt.elevenlabs import ElevenLabsSTT as ElevenLabsSTT
     from getpatter.stt.fallback import FallbackSTTProvider as FallbackSTTProvider
     from getpatter.stt.local import LocalSTT as LocalSTT
     from getpatter.stt.openai_transcribe import OpenAITranscribeSTT as OpenAITranscribeSTT
     from getpatter.stt.soniox import SonioxSTT as SonioxSTT
     from getpatter.stt.speechmatics import SpeechmaticsSTT as SpeechmaticsSTT
     from getpatter.stt.speechmatics import TurnDetectionMode as TurnDetectionMode
+    from getpatter.stt.telnyx import TelnyxSTT as TelnyxSTT
     from getpatter.stt.whisper import WhisperSTT as WhisperSTT
     from getpatter.tools import Guardrail as Guardrail
     from getpatter.tools import Tool as Tool
@@ -126,6 +130,7 @@ if TYPE_CHECKING:
     from getpatter.tts.local import LocalTTS as LocalTTS
     from getpatter.tts.openai import OpenAITTS as OpenAITTS
     from getpatter.tts.rime import RimeTTS as RimeTTS
+    from getpatter.tts.telnyx import TelnyxTTS as TelnyxTTS
     from getpatter.tunnels import CloudflareTunnel as CloudflareTunnel
     from getpatter.tunnels import Ngrok as Ngrok
     from getpatter.tunnels import StaticTunnel as StaticTunnel
@@ -142,6 +147,8 @@ if TYPE_CHECKING:
     GoogleLLM = _llm_google.LLM
     GroqLLM = _llm_groq.LLM
     HermesLLM = _llm_hermes.LLM
+    InworldLLM = _llm_inworld.LLM
+    LiteLLMLLM = _llm_litellm.LLM
     OpenAICompatibleLLM = _llm_openai_compatible.LLM
     OpenAILLM = _llm_openai.LLM
     OpenClawLLM = _llm_openclaw.LLM
@@ -179,6 +186,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "DeepgramTTS": "tts.deepgram",
     "ElevenLabsConvAI": "engines.elevenlabs",
     "ElevenLabsRestTTS": "tts.elevenlabs",
+    "ElevenLabsSTT": "stt.elevenlabs",
     "ElevenLabsTTS": "tts.elevenlabs",
     "ElevenLabsTTSError": "tts.elevenlabs",
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
@@ -194,11 +202,13 @@ _EXPORTS: Final[dict[str, str]] = {
     "HermesLLM": "llm.hermes:LLM",
     "HookContext": "models",
     "IncomingMessage": "models",
+    "InworldLLM": "llm.inworld:LLM",
     "InworldTTS": "tts.inworld",
     "LLMChunk": "llm.base",
     "LLMProvider": "llm.base",
     "LMNTTTS": "tts.lmnt",
     "LatencyBreakdown": "models",
+    "LiteLLMLLM": "llm.litellm:LLM",
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
@@ -243,6 +253,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "TTSProvider": "tts.base",
     "Telnyx": "carriers.telnyx:Carrier",
     "TelnyxAdapter": "carriers.telnyx",
+    "TelnyxSTT": "stt.telnyx",
+    "TelnyxTTS": "tts.telnyx",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",

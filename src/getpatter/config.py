@@ -93,6 +93,11 @@ def setting(variable: str, default: str = "") -> str:
     return os.environ.get(variable, "").strip() or default
 
 
+def set_default(variable: str, value: str) -> None:
+    """Give a variable of somebody else's package a value, where it has none."""
+    os.environ.setdefault(variable, value)
+
+
 def is_on(variable: str, *, default: bool = False) -> bool:
     """Whether the variable says `1/true/yes/on`; `default` when it says neither that nor the opposite."""
     value = setting(variable).lower()

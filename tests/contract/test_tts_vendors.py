@@ -43,7 +43,8 @@ from getpatter.tts.inworld import InworldTTS, LineReader
 from getpatter.tts.lmnt import LMNTTTS
 from getpatter.tts.openai import OpenAITTS
 from getpatter.tts.rime import RimeTTS
-from getpatter.types import MULAW_8K, PCM16_16K, PCM16_24K
+from getpatter.tts.telnyx import TelnyxTTS
+from getpatter.types import MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K
 
 KEY = "key-0123456789abcdef"
 _ELEVEN = {
@@ -80,6 +81,7 @@ ROWS: list[tuple[type[Any], str, str, dict[str, Any]]] = [
       "sample_rate": 16000, "bitrate": 64000, "temperature": None, "speaking_rate": 1.0,
       "delivery_mode": None}),
     (DeepgramTTS, "deepgram", "DEEPGRAM_API_KEY", {"model": "aura-2-thalia-en"}),
+    (TelnyxTTS, "telnyx", "TELNYX_API_KEY", {"voice": "Telnyx.NaturalHD.astra"}),
 ]  # fmt: skip
 
 each = pytest.mark.parametrize(
@@ -173,6 +175,10 @@ def test_on_a_phone_it_speaks_the_phones_format_where_the_vendor_can(
         assert chosen is None
         assert kind(KEY).output_format == PCM16_24K
         return
+    if kind is TelnyxTTS:
+        assert chosen is None
+        assert kind(KEY).with_output((PCM16_8K,)).output_format == PCM16_8K
+        return
     assert chosen is not None
     assert chosen.output_format == MULAW_8K
     assert kind(KEY).output_format == PCM16_16K
@@ -183,7 +189,7 @@ def test_made_for_a_carrier_it_speaks_that_carriers_format(
     kind: type[Any], module: str, variable: str, row: dict[str, Any]
 ) -> None:
     if not hasattr(kind, "for_twilio"):
-        assert kind is InworldTTS
+        assert kind is InworldTTS or kind is TelnyxTTS
         return
     if kind is OpenAITTS:
         assert kind.for_twilio(KEY).output_format == PCM16_24K
@@ -382,6 +388,36 @@ class TestDeepgram:
         assert dialect.read(b"cd") == (Sound("2", b"cd"),)
 
 
+class TestTelnyx:
+    def test_a_voice_has_a_model_and_some_models_one_rate(self) -> None:
+        assert TelnyxTTS(KEY).model == "Telnyx.NaturalHD"
+        assert TelnyxTTS(KEY, voice="azure.en-US-Ava").model == "azure"
+        kokoro = TelnyxTTS(KEY, voice="Telnyx.KokoroTTS.af_heart")
+        assert kokoro.output_format == PCM16_24K
+        assert kokoro.with_output((PCM16_16K,)) is None
+        with pytest.raises(ValueError, match=r"Provider\.Model\.Voice"):
+            TelnyxTTS(KEY, voice="astra")
+
+    @pytest.mark.parametrize("sound", [b"ID3\x04", b"\xff\xf3\x84\xc4", b"\xff\xfb\x90\x00"])
+    def test_mp3_is_an_error_and_not_noise_in_somebodys_ear(self, sound: bytes) -> None:
+        dialect = DIALECTS["TelnyxTTS"]()
+        dialect.begin("1", "Hi.")
+        (news,) = dialect.read(json.dumps({"audio": base64.b64encode(sound).decode()}))
+        assert isinstance(news, Failed)
+        assert news.context == "1"
+        assert "MP3" in str(news.error)
+        assert not news.error.retryable
+
+    @pytest.mark.parametrize("sound", [bytes(4), b"\xff\xff\xff\xff", b"\xfe\xff\x01\x00"])
+    def test_quiet_samples_are_no_mp3(self, sound: bytes) -> None:
+        dialect = DIALECTS["TelnyxTTS"]()
+        dialect.begin("1", "Hi.")
+        audio = base64.b64encode(sound).decode()
+        assert dialect.read(json.dumps({"audio": audio})) == [Sound("1", sound)]
+        loud = base64.b64encode(b"\xff\xfb\x90\x00").decode()
+        assert dialect.read(json.dumps({"audio": loud})) == [Sound("1", b"\xff\xfb\x90\x00")]
+
+
 class TestCartesia:
     def request(self, **options: Any) -> dict[str, Any]:
         (message,) = CartesiaTTS(KEY, **options)._dialect().begin("1", "Hi.")
@@ -450,7 +486,7 @@ def test_every_voice_is_in_the_table() -> None:
 @each
 def test_it_has_a_price(kind: type[Any], module: str, variable: str, row: dict[str, Any]) -> None:
     prices = json.loads((Path(getpatter.__file__).parent / "prices.json").read_text())
-    if kind is DeepgramTTS:
+    if kind is DeepgramTTS or kind is TelnyxTTS:
         assert kind.provider_key not in prices["providers"]  # nobody has named one yet
         return
     assert prices["providers"][kind.provider_key]["kind"] == "tts"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from getpatter.audio.convert import converter
 from getpatter.errors import PatterError
@@ -16,9 +17,11 @@ from getpatter.stt.assemblyai import AssemblyAISTT
 from getpatter.stt.cartesia import CartesiaSTT
 from getpatter.stt.deepgram import DeepgramSTT
 from getpatter.stt.deepgram_flux import DeepgramFluxSTT
+from getpatter.stt.elevenlabs import ElevenLabsSTT
 from getpatter.stt.openai_transcribe import OpenAITranscribeSTT
 from getpatter.stt.soniox import SonioxSTT
 from getpatter.stt.speechmatics import SpeechmaticsSTT
+from getpatter.stt.telnyx import TelnyxSTT
 from getpatter.stt.whisper import WhisperSTT
 from getpatter.testing.fake_speech import FakeService
 from getpatter.testing.fake_speech_assemblyai import FakeAssemblyAI
@@ -26,8 +29,10 @@ from getpatter.testing.fake_speech_cartesia import FakeCartesia
 from getpatter.testing.fake_speech_deepgram import FakeDeepgram
 from getpatter.testing.fake_speech_elevenlabs import FakeElevenLabs
 from getpatter.testing.fake_speech_openai import FakeOpenAISpeech
+from getpatter.testing.fake_speech_scribe import FakeScribe
 from getpatter.testing.fake_speech_soniox import FakeSoniox
 from getpatter.testing.fake_speech_speechmatics import FakeSpeechmatics
+from getpatter.testing.fake_speech_telnyx import FakeTelnyxSpeech
 from getpatter.testing.fake_speech_voices import FakeInworld, FakeLMNT, FakeRime
 from getpatter.testing.providers import buzz
 from getpatter.tts._http import HttpTTS
@@ -40,6 +45,7 @@ from getpatter.tts.inworld import InworldTTS
 from getpatter.tts.lmnt import LMNTTTS
 from getpatter.tts.openai import OpenAITTS
 from getpatter.tts.rime import RimeTTS
+from getpatter.tts.telnyx import TelnyxTTS
 from getpatter.types import MULAW_8K, AudioFormat
 
 LINES = ("I would like an appointment, please.", "Yes.", "Yes.")
@@ -71,6 +77,8 @@ class Mouth:
     service: Callable[[], FakeService]
     make: Callable[[FakeService, str], Voice]
     is_http: bool = False
+    keeps_socket: bool = True
+    """Whether its socket outlives an interruption, and a pause of minutes."""
 
 
 EARS = (
@@ -86,6 +94,18 @@ EARS = (
     ),
     Ear("assemblyai", FakeAssemblyAI, lambda s, key: AssemblyAISTT(key, base_url=s.ws_url)),
     Ear("soniox", FakeSoniox, lambda s, key: SonioxSTT(key, base_url=s.ws_url)),
+    Ear(
+        "elevenlabs",
+        FakeScribe,
+        lambda s, key: ElevenLabsSTT(key, base_url=s.ws_url),
+        has_times=False,
+    ),
+    Ear(
+        "telnyx",
+        FakeTelnyxSpeech,
+        lambda s, key: TelnyxSTT(key, base_url=s.ws_url),
+        has_times=False,
+    ),
     Ear("speechmatics", FakeSpeechmatics, lambda s, key: SpeechmaticsSTT(key, base_url=s.ws_url)),
     Ear(
         "whisper",
@@ -107,6 +127,12 @@ MOUTHS = (
     Mouth("lmnt", FakeLMNT, lambda s, key: LMNTTTS(key, base_url=s.url), is_http=True),
     Mouth("inworld", FakeInworld, lambda s, key: InworldTTS(key, base_url=s.url), is_http=True),
     Mouth("deepgram", FakeDeepgram, lambda s, key: DeepgramTTS(key, base_url=s.ws_url)),
+    Mouth(
+        "telnyx",
+        FakeTelnyxSpeech,
+        lambda s, key: TelnyxTTS(key, base_url=s.ws_url),
+        keeps_socket=False,
+    ),
     Mouth("cartesia", FakeCartesia, lambda s, key: CartesiaTTS(key, base_url=s.ws_url)),
     Mouth("elevenlabs", FakeElevenLabs, lambda s, key: ElevenLabsTTS(key, base_url=s.url)),
     Mouth(
@@ -157,7 +183,7 @@ class Listening:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Listening:
+    async def __aenter__(self) -> Self:
         await self.stt.connect()
         self._task = asyncio.get_running_loop().create_task(self._listen())
         return self

@@ -85,6 +85,12 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         await pair.llm.close()
 
 
+def not_hidden(pair: Pair) -> None:
+    """For what a vendor's wire shows and a package in between does not."""
+    if pair.vendor.is_package:
+        pytest.skip("the package ends cut answers as if they were whole, and connects as it likes")
+
+
 def text_of(chunks: list[LLMChunk]) -> str:
     return "".join(chunk.content for chunk in chunks if chunk.type == "text")
 
@@ -205,6 +211,7 @@ async def test_a_connection_that_drops_in_mid_word(pair: Pair) -> None:
 
 
 async def test_an_answer_without_its_end_is_a_failure(pair: Pair) -> None:
+    not_hidden(pair)
     error, said = await pair.fails(Says("One two three four.", ends_after=2))
     assert text_of(said) == "One two "
     assert "broke off" in str(error)
@@ -212,6 +219,7 @@ async def test_an_answer_without_its_end_is_a_failure(pair: Pair) -> None:
 
 
 async def test_a_tool_call_that_broke_off_is_never_seen(pair: Pair) -> None:
+    not_hidden(pair)
     error, said = await pair.fails(Says("Hm", calls=[Calls("get_time")], ends_after=1))
     assert isinstance(error, PatterConnectionError)
     assert [chunk.type for chunk in said] == ["text"]
@@ -323,6 +331,7 @@ async def test_the_cancel_event_ends_a_wait_for_the_first_word(pair: Pair) -> No
 
 
 async def test_turns_share_one_connection_that_was_opened_in_advance(pair: Pair) -> None:
+    not_hidden(pair)
     await pair.llm.warmup()
     assert pair.service.connections == 1
     call = pair.llm.clone()

@@ -14,6 +14,9 @@ from getpatter.types import MULAW_8K, PCM16_8K, PCM16_16K, AudioFormat
 from tests.e2e.speech_kit import MOUTHS, SOCKETS, Mouth, Voice, sound_of
 
 each = pytest.mark.parametrize("mouth", MOUTHS, ids=lambda mouth: mouth.name)
+each_kept = pytest.mark.parametrize(
+    "mouth", [mouth for mouth in SOCKETS if mouth.keeps_socket], ids=lambda mouth: mouth.name
+)
 each_socket = pytest.mark.parametrize("mouth", SOCKETS, ids=lambda mouth: mouth.name)
 
 HELLO = "Hello there."
@@ -98,7 +101,7 @@ async def test_an_interruption_ends_that_text_and_nothing_else(mouth: Mouth) -> 
         await other.close()
 
 
-@each_socket
+@each_kept
 async def test_an_interruption_keeps_the_socket(mouth: Mouth) -> None:
     async with mouth.service() as service:
         voice = for_a_phone(mouth.make(service, KEY))
@@ -216,7 +219,7 @@ async def test_a_service_that_falls_silent_is_given_up(mouth: Mouth) -> None:
         await voice.close()
 
 
-@each_socket
+@each_kept
 @in_virtual_time
 async def test_a_pause_of_minutes_costs_no_new_connection(mouth: Mouth) -> None:
     async with mouth.service() as service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final
 
 from getpatter import (
@@ -11,13 +12,21 @@ from getpatter import (
     CerebrasLLM,
     GoogleLLM,
     GroqLLM,
+    InworldLLM,
+    LiteLLMLLM,
     OpenAICompatibleLLM,
     OpenAILLM,
 )
 from getpatter.llm._model import Model
 from getpatter.testing.fake_llm import FakeLLM, Says
 from getpatter.testing.fake_llm_anthropic import FakeAnthropic
-from getpatter.testing.fake_llm_chat import FakeCerebras, FakeGroq, FakeOpenAI, FakeServer
+from getpatter.testing.fake_llm_chat import (
+    FakeCerebras,
+    FakeGroq,
+    FakeInworldRouter,
+    FakeOpenAI,
+    FakeServer,
+)
 from getpatter.testing.fake_llm_google import FakeGemini
 
 
@@ -35,6 +44,8 @@ class Vendor:
     service: Callable[[Iterable[Says]], FakeLLM]
     llm: Callable[[str, str, float], Model]
     """From key, address and time limit."""
+    is_package: bool = False
+    """Somebody else's package speaks to the vendor: what it hides cannot be seen."""
 
 
 VENDORS: Final = (
@@ -48,6 +59,11 @@ VENDORS: Final = (
         lambda key, url, limit: CerebrasLLM(key, base_url=url, timeout=limit),
     ),
     Vendor(
+        "inworld_llm",
+        FakeInworldRouter,
+        lambda key, url, limit: InworldLLM(key, base_url=url, model="m", timeout=limit),
+    ),
+    Vendor(
         "openai_compatible",
         GuardedServer,
         lambda key, url, limit: OpenAICompatibleLLM(key, base_url=url, model="m", timeout=limit),
@@ -59,5 +75,19 @@ VENDORS: Final = (
     ),
     Vendor(
         "google", FakeGemini, lambda key, url, limit: GoogleLLM(key, base_url=url, timeout=limit)
+    ),
+    *(
+        (
+            Vendor(
+                "litellm",
+                FakeOpenAI,
+                lambda key, url, limit: LiteLLMLLM(
+                    key, model="openai/gpt-4o-mini", api_base=url, timeout=limit
+                ),
+                is_package=True,
+            ),
+        )
+        if find_spec("litellm") is not None
+        else ()
     ),
 )

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from getpatter.errors import ErrorCode, PatterConnectionError, PatterError, WireError
@@ -42,6 +42,9 @@ class Who:
 class Model(Service):
     """A language model of one vendor. Configuration only: connections are made by the first use or `warmup()`."""
 
+    has_base_url: ClassVar[bool] = True
+    """Whether it has to know where it is asked."""
+
     def __init__(
         self,
         api_key: str | None,
@@ -59,7 +62,9 @@ class Model(Service):
         super().__init__(api_key, options)
         if not model:
             raise ValueError(f"{type(self).__name__}: model must not be empty")
-        if urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).hostname:
+        address = urlsplit(base_url)
+        is_address = address.scheme in {"http", "https"} and bool(address.hostname)
+        if not is_address and (base_url or self.has_base_url):
             raise ValueError(
                 f"{type(self).__name__}: base_url must be http(s)://..., not {base_url!r}"
             )
@@ -108,11 +113,8 @@ class Model(Service):
     ) -> AsyncGenerator[LLMChunk, None]:
         if cancel_event is not None and cancel_event.is_set():
             return
-        request = self._request(messages, tools, who)
         reader = self._reader()
-        body = self._connections.http.stream(
-            request, first_byte=self._timeout, total=max(STREAM_LIMIT_S, 2 * self._timeout)
-        )
+        body = self._incoming(messages, tools, who)
         async with _Patience(cancel_event, self._timeout) as patience, aclosing(body):
             while not (reader.is_over or patience.is_cancelled):
                 for item in await self._next(body, reader, patience):
@@ -159,6 +161,16 @@ class Model(Service):
         await self._release()
 
     # --------------------------------------------------------------------- what a vendor decides
+
+    def _incoming(
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
+    ) -> AsyncGenerator[bytes, None]:
+        """The answer's bytes as they come."""
+        return self._connections.http.stream(
+            self._request(messages, tools, who),
+            first_byte=self._timeout,
+            total=max(STREAM_LIMIT_S, 2 * self._timeout),
+        )
 
     def _request(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who

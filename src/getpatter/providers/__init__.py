@@ -55,10 +55,12 @@ _STT: Final = {
     "cartesia": _Place("stt.cartesia", "cartesia_key", "language"),
     "deepgram": _Place("stt.deepgram", "deepgram_key", "language"),
     "deepgram_flux": _Place("stt.deepgram_flux", "deepgram_key"),
+    "elevenlabs": _Place("stt.elevenlabs", "elevenlabs_key", "language"),
     "openai": _Place("stt.openai_transcribe", "openai_key", "language"),
     "openai_transcribe": _Place("stt.openai_transcribe", "openai_key", "language"),
     "soniox": _Place("stt.soniox", "soniox_key", "language_hints"),
     "speechmatics": _Place("stt.speechmatics", "speechmatics_key", "language"),
+    "telnyx": _Place("stt.telnyx", "telnyx_key", "language"),
     "whisper": _Place("stt.whisper", "openai_key", "language"),
 }
 _TTS: Final = {
@@ -72,6 +74,7 @@ _TTS: Final = {
     "lmnt": _Place("tts.lmnt", "lmnt_key", "voice"),
     "openai": _Place("tts.openai", "openai_key", "voice", knows_any_voice=True),
     "rime": _Place("tts.rime", "rime_key", "speaker"),
+    "telnyx": _Place("tts.telnyx", "telnyx_key", "voice"),
 }
 
 

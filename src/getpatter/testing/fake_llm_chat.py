@@ -226,6 +226,10 @@ class FakeCerebras(FakeOpenAI):
         return data_frame({"error": {"message": "queue exceeded"}, "status_code": 503})
 
 
+class FakeInworldRouter(FakeOpenAI):
+    """A router before many vendors' models, in OpenAI's form."""
+
+
 class FakeServer(FakeOpenAI):
     """A server of one's own: no ids on fragments, CRLF, no usage unless asked, no key needed."""
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
+from weakref import WeakSet
 
 import h11
 import msgspec
@@ -209,6 +210,7 @@ class FakeService:
         """Text that it was asked to say."""
         self._server: asyncio.Server | None = None
         self._tasks = TaskNest("fake service")
+        self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
         self._port = 0
 
     async def __aenter__(self) -> Self:
@@ -218,6 +220,8 @@ class FakeService:
 
     async def __aexit__(self, *_: object) -> None:
         await self._tasks.close()
+        for writer in self._writers:  # a task that never began has closed nothing
+            writer.transport.abort()
         if self._server is not None:
             self._server.close()
 
@@ -257,6 +261,7 @@ class FakeService:
             writer.transport.abort()
             return
         self.connections += 1
+        self._writers.add(writer)
         self._tasks.spawn(self._serve(reader, writer), "connection")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

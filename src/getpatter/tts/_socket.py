@@ -79,6 +79,8 @@ class VoiceDialect:
     waits_for_ready: ClassVar[bool] = False
     most_contexts: ClassVar[int] = MOST_CONTEXTS
     """Texts at the same time; 1 where the vendor cannot tell them apart."""
+    survives_cancel: ClassVar[bool] = True
+    """Whether the socket is of use after a text was cancelled; the next one opens another where it is not."""
     keep_alive_every: float = 10.0
     """Seconds between what `keep_alive` says."""
     authentication_codes: ClassVar[frozenset[int]] = frozenset()
@@ -163,6 +165,8 @@ class SocketTTS(Voice):
             yield speech, context
         finally:
             speech.leave(context)
+            if speech.is_spent:
+                self._connections.sockets.warm(self._dialect().request())
 
     async def _speech(self) -> _Speech:
         async with self._opening:
@@ -216,6 +220,8 @@ class _Speech:
         self._asked: set[str] = set()
         """Contexts that the vendor works on, abandoned ones too: it counts them until it has said that they end."""
         self._room = asyncio.Event()
+        self.is_spent = False
+        """It was given up because a text was cancelled."""
 
     @property
     def is_open(self) -> bool:
@@ -282,8 +288,12 @@ class _Speech:
     def leave(self, context: _Context) -> None:
         """Nobody takes any more of `context`."""
         self._contexts.pop(context.name, None)
-        if not context.is_done and context.error is None:
-            self._send(self._dialect.cancel(context.name))
+        if context.is_done or context.error is not None or self._failure is not None:
+            return
+        self._send(self._dialect.cancel(context.name))
+        if not self._dialect.survives_cancel:
+            self.is_spent = True
+            self._fail(unreachable(self._dialect.request().vendor, "was cancelled"))
 
     def _send(self, messages: tuple[Message, ...]) -> None:
         for message in messages:
