@@ -22,6 +22,7 @@ from getpatter.observability.event_bus import EventBus
 from getpatter.older import carrier_and_keys, modern
 from getpatter.pricing import merge_pricing
 from getpatter.runtime.hosts import checked_host
+from getpatter.runtime.local_recording import RecordingPlace
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
 from getpatter.tunnels import Static, Tunnel, keep_up, tunnel_of
@@ -212,7 +213,7 @@ class Patter:
             max_call_duration: Seconds, 1 to 14400.
             max_concurrent_calls: Above it callers get a busy signal.
             idle_timeout: Seconds without speech from either side before a polite hang-up.
-            local_recording: Keep a stereo WAV of each call.
+            local_recording: Keep a stereo WAV of each call: `True`, or the directory for them.
             allow_insecure_dashboard: Serve the dashboard to anybody.
             webhook_secret: Signs requests to a remote `on_message`.
             store: A store of call records of your own.
@@ -260,6 +261,7 @@ class Patter:
                 max_call_duration=max_call_duration,
                 max_concurrent_calls=max_concurrent_calls,
                 idle_timeout=idle_timeout,
+                local_recording=RecordingPlace.of(local_recording, self._persist_root),
                 flight_recorder=Path(flight_recorder) if flight_recorder is not None else None,
                 pricing=merge_pricing(self._pricing, pricing),
                 persist_root=self._persist_root,

@@ -121,6 +121,8 @@ class MetricsStore:
             "metrics": metrics,
             "reason": event.get("reason", ""),
         }
+        if event.get("recording_path"):
+            over["recording_path"] = event["recording_path"]
         with self._lock:
             record = self._known(event)
             record.update(over)

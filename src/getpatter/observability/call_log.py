@@ -67,6 +67,12 @@ def safe_name(call_id: str) -> str:
     return f"{plain[: _LONGEST_NAME - 17]}-{digest}"
 
 
+def call_folder(root: Path, call_id: str, started_at: float) -> Path:
+    """The directory of a call that began at this Unix time."""
+    day = datetime.fromtimestamp(started_at, UTC).strftime("%Y/%m/%d")
+    return root / "calls" / day / safe_name(call_id)
+
+
 class CallLogger:
     """Writes calls below `root`. Every method returns at once; `flush` waits for the disk."""
 
@@ -107,8 +113,7 @@ class CallLogger:
         """Begin the directory of a call. `started_at`: Unix seconds."""
         if self.root is None:
             return
-        day = datetime.fromtimestamp(started_at, UTC).strftime("%Y/%m/%d")
-        self._folders[call_id] = self.root / "calls" / day / safe_name(call_id)
+        self._folders[call_id] = call_folder(self.root, call_id, started_at)
         self._records[call_id] = {
             "schema_version": SCHEMA_VERSION,
             "call_id": call_id,
@@ -247,7 +252,7 @@ class CallLogger:
         self, call_id: str, work: Callable[..., None], folder: Path, *what: object
     ) -> None:
         try:
-            _make_private(folder, below=self.root)
+            self._make_folder(folder)
             work(folder, *what)
         except OSError as error:
             with self._lock:
@@ -255,6 +260,12 @@ class CallLogger:
                 self._failed.add(call_id)
             if not is_known:
                 logger.warning("call_log.not_written error=%s", error.strerror)
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            make_private(folder)
+            if self.root is not None:
+                self.root.chmod(0o700)
 
     def _write_metadata(self, folder: Path, record: Mapping[str, object]) -> None:
         redacted = dict(record)
@@ -326,7 +337,8 @@ def _totals(metrics: Mapping[str, object]) -> dict[str, object]:
 # ------------------------------------------------------------------------------------------- files
 
 
-def _make_private(folder: Path, *, below: Path | None) -> None:
+def make_private(folder: Path) -> None:
+    """Make a directory, and those above it that are missing, of mode 0700."""
     if folder.is_dir():
         return
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -334,8 +346,6 @@ def _make_private(folder: Path, *, below: Path | None) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
         # The umask can only take permissions away, so this is for an odd default.
         path.chmod(0o700)
-    if below is not None:
-        below.chmod(0o700)
 
 
 def write_private(path: Path, data: bytes) -> None:

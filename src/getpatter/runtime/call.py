@@ -32,6 +32,7 @@ from getpatter.runtime import clock
 from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
+from getpatter.runtime.local_recording import LocalRecording
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.mouth import Mouth
 from getpatter.runtime.wheel import PacingWheel
@@ -239,6 +240,7 @@ class Call:
         began_at: Instant,
         recorder: Recorder | None = None,
         watch: Watch | None = None,
+        tape: LocalRecording | None = None,
     ) -> None:
         """Take over a stream that has been admitted. `begin` starts the conversation.
 
@@ -253,6 +255,7 @@ class Call:
             began_at: Now.
             recorder: Keeps a flight recording, if wanted.
             watch: Follows what happens.
+            tape: Keeps a recording to listen to, if wanted.
         """
         self.deadline: Instant | None = Instant(began_at + FRAMES_EXPECTED_WITHIN)
         self.counters = Counters()
@@ -263,6 +266,7 @@ class Call:
         self._listener = listener
         self._recorder = recorder
         self._watch = watch
+        self._tape = tape
         self._parts: Parts | None = None
         self._detector = detector
         self._slot: int | None = None
@@ -307,6 +311,9 @@ class Call:
             return
         if isinstance(event, AudioReceived):
             self._hear(event.data)
+            if self._tape is not None:
+                self._tape.heard(self.session.playout.heard_ms(now))
+                self._tape.caller(event.data, now)
             return
         if isinstance(event, StreamComplained):
             logger.warning("call.stream_complaint text=%s", event.text)
@@ -425,8 +432,21 @@ class Call:
         self._socket.send(frame)
         if self._recorder is not None:
             self._recorder.frame_out(frame, now)
+        if self._tape is not None:
+            self._tape_what(command, now)
         if self._parts is not None:
             self._parts.room_made()
+
+    def _tape_what(self, command: m.AnyCommand, now: Instant) -> None:
+        assert self._tape is not None, "asked before"
+        heard_ms = self.session.playout.heard_ms(now)
+        match command:
+            case m.SendAudio(data=data):
+                self._tape.sent(data, heard_ms, now)
+            case m.SendClear():
+                self._tape.cleared(heard_ms)
+            case _:
+                pass
 
     def _finish(self, reason: m.EndReason) -> None:
         if self._is_over:
@@ -438,6 +458,9 @@ class Call:
             self._detector.remove(self._slot)
         if self._recorder is not None:
             self._recorder.close()
+        if self._tape is not None:
+            now = clock.now()
+            self._tape.close(self.session.playout.heard_ms(now), now)
         if self._parts is not None:
             self._parts.cancel()
         self._listener.finished(reason)

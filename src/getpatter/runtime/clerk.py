@@ -158,6 +158,7 @@ class Clerk:
                 reason=str(payload["reason"]),
                 metrics=metrics.to_dict(),
                 error=metrics.error_code or None,
+                **{key: payload[key] for key in ("recording_path",) if key in payload},
             )
 
     def billed(self, cost: CostBreakdown) -> None:

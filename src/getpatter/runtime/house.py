@@ -15,6 +15,7 @@ from getpatter.runtime.aftermath import Aftermaths
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
+from getpatter.runtime.local_recording import RecordingPlace
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.services import Originals
@@ -74,6 +75,8 @@ class House:
     """The provider objects of all agents that have had a call."""
     flights: Path | None = None
     """Where flight recordings are kept; `None`: nowhere."""
+    recordings: RecordingPlace | None = None
+    """Where recordings of both sides are kept; `None`: nowhere."""
     pricing: Pricing | None = None
     """What services cost; `None`: the package's own table."""
     store: CallStore | None = None

@@ -207,10 +207,13 @@ class Reports:
         metrics: CallMetrics,
         reason: m.EndReason,
         ended_at: float | None,
+        recording_path: str = "",
     ) -> dict[str, object]:
         """What `on_call_end` gets."""
         lines = history.to_dicts() if history is not None else []
+        recorded = {"recording_path": recording_path} if recording_path else {}
         return {
+            **recorded,
             **self.start(),
             "transcript": [{"role": line["role"], "text": line["text"]} for line in lines],
             "ended_at": ended_at,

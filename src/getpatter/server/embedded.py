@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getpatter import config as settings
 from getpatter.carriers import carrier_of
 from getpatter.config import LocalConfig
+from getpatter.runtime.local_recording import RecordingPlace
 from getpatter.server.phone import PhoneServer, Serving
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class EmbeddedServer:
         max_call_duration: int = 3600,
         max_concurrent_calls: int | None = None,
         idle_timeout: float | None = None,
+        local_recording: bool | str | Path = False,
     ) -> None:
         """Prepare a server. Nothing is opened.
 
@@ -63,9 +66,11 @@ class EmbeddedServer:
             max_call_duration: Seconds, 1 to 14400.
             max_concurrent_calls: Above it callers get a busy signal.
             idle_timeout: Seconds without speech before a polite hang-up.
+            local_recording: Keep a stereo WAV of each call: `True`, or the directory for them.
 
         Raises:
-            ValueError: the carrier is unknown.
+            ValueError: the carrier is unknown, or a directory is an empty text.
+            TypeError: `local_recording` is neither a bool nor a directory.
         """
         self.config = config
         self.agent = agent
@@ -75,6 +80,7 @@ class EmbeddedServer:
         self.dashboard = dashboard
         self.dashboard_token = dashboard_token
         self._manages_webhook = manage_webhook
+        root = Path(config.persist_root).expanduser() if config.persist_root else None
         self._phone = PhoneServer(
             Serving(
                 agent=agent,
@@ -92,6 +98,8 @@ class EmbeddedServer:
                 max_call_duration=max_call_duration,
                 max_concurrent_calls=max_concurrent_calls,
                 idle_timeout=idle_timeout,
+                local_recording=RecordingPlace.of(local_recording, root),
+                persist_root=root,
                 dashboard=dashboard,
                 dashboard_token=dashboard_token,
             ),

@@ -27,6 +27,7 @@ from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
 from getpatter.runtime.house import House, Observer, RunsExchanges
 from getpatter.runtime.identity import Orders
+from getpatter.runtime.local_recording import RecordingPlace
 from getpatter.runtime.outbound import Attempt, Placing
 from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.services import providers_of
@@ -85,6 +86,7 @@ class Serving:
     max_concurrent_calls: int | None = None
     idle_timeout: float | None = None
     flight_recorder: Path | None = None
+    local_recording: RecordingPlace | None = None
     pricing: Pricing | None = None
     persist_root: Path | None = None
     store: CallStore | None = None
@@ -158,6 +160,7 @@ class PhoneServer:
             nest=self._nest,
             bus=self.bus,
             flights=serving.flight_recorder,
+            recordings=serving.local_recording,
             on_call_start=serving.on_call_start,
             on_call_end=serving.on_call_end,
             on_transcript=serving.on_transcript,
