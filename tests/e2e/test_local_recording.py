@@ -44,7 +44,8 @@ def services() -> dict[str, Any]:
 def seconds_of(path: object) -> float:
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getframerate()) == (2, 16000)
-        return file.getnframes() / 16000
+        frames: int = file.getnframes()
+        return frames / 16000
 
 
 async def one_call(twilio: SimulatedTwilio, ended: list[dict[str, Any]]) -> float:
@@ -55,7 +56,8 @@ async def one_call(twilio: SimulatedTwilio, ended: list[dict[str, Any]]) -> floa
         if ended:
             break
         await asyncio.sleep(0.02)
-    return call.duration_s
+    seconds: float = call.duration_s
+    return seconds
 
 
 async def test_serve_records_each_call(tmp_path: Path) -> None:
@@ -140,8 +142,8 @@ def test_a_recording_whose_process_was_killed_can_be_played(tmp_path: Path) -> N
         from getpatter.types import MULAW_8K, Instant
 
         async def main():
-            tape = LocalRecording(MULAW_8K, Instant(100.0))
-            tape.keep_in(Path({str(tmp_path)!r}) / "killed.wav")
+            path = Path({str(tmp_path)!r}) / "killed.wav"
+            tape = LocalRecording(path, MULAW_8K, Instant(100.0))
             for frame in range(1, 501):
                 tape.caller(bytes([0x20]) * 160, Instant(100.0 + frame * 0.02))
                 await asyncio.sleep(0)

@@ -470,6 +470,16 @@ class Call:
         """Whether the media part has ended."""
         return self._is_over
 
+    @property
+    def recording_path(self) -> str:
+        """Where the recording of this call is; empty when there is none."""
+        return self._tape.path if self._tape is not None else ""
+
+    async def taped(self) -> None:
+        """Wait until the recording of this call is complete, a few seconds at most."""
+        if self._tape is not None:
+            await self._tape.finished()
+
     def close_socket(self, code: int, reason: str = "") -> None:
         """Send a close frame to the carrier."""
         self._socket.close(code, reason)

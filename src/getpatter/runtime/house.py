@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
+from getpatter.runtime import clock
 from getpatter.runtime.aftermath import Aftermaths
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
-from getpatter.runtime.local_recording import RecordingPlace
+from getpatter.runtime.local_recording import LocalRecording, RecordingPlace
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.services import Originals
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.tools import Webhooks
 from getpatter.runtime.wheel import PacingWheel
+from getpatter.types import AudioFormat, Instant
 
 if TYPE_CHECKING:
     from getpatter.observability.call_log import CallLogger
@@ -97,6 +99,12 @@ class House:
     """Told when a call is done with, `on_call_end` included."""
     aftermaths: Aftermaths = field(init=False)
     """What becomes known of calls when they are over."""
+
+    def tape(self, call_id: str, stream: AudioFormat, now: Instant) -> LocalRecording | None:
+        """The recording of a call whose stream begins now, where calls are recorded here."""
+        if self.recordings is None:
+            return None
+        return LocalRecording(self.recordings.path(call_id, clock.wall()), stream, now)
 
     def __post_init__(self) -> None:
         self.aftermaths = Aftermaths(self.http, self.nest)

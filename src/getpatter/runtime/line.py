@@ -52,7 +52,6 @@ from getpatter.runtime.identity import (
     manners_of,
 )
 from getpatter.runtime.leg import Leg
-from getpatter.runtime.local_recording import LocalRecording
 from getpatter.runtime.media import MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.reports import Reports
@@ -111,7 +110,6 @@ class Line:
         self._quiet: dict[int, asyncio.Event] = {}
         self._tickets = 0
         self._leg = Leg(identity, carrier, house)
-        self._tape: LocalRecording | None = None
         self._decided: m.EndReason | None = None
         self._is_open = False
         self._has_lost: set[str] = set()
@@ -261,8 +259,6 @@ class Line:
     def answer(self, socket: MediaSocket, wire: MediaWire, started: StreamStarted) -> Call:
         """The stream was admitted: the conversation begins as soon as `on_call_start` has run."""
         now = clock.now()
-        if self._house.recordings is not None:
-            self._tape = LocalRecording(started.format, now)
         manners = manners_of(self.orders)
         self.call = Call(
             socket=socket,
@@ -275,7 +271,7 @@ class Line:
             began_at=now,
             recorder=self._recorder(started, manners, now),
             watch=self._stages,
-            tape=self._tape,
+            tape=self._house.tape(self.identity.call_id, started.format, now),
         )
         self._stages.attend(self.call.session.playout, self.call.session.history)
         self.status = "in-progress"
@@ -312,15 +308,9 @@ class Line:
             ),
         )
 
-    def _begin_tape(self) -> None:
-        if self._tape is not None and self._house.recordings is not None:
-            place = self._house.recordings.path(self.identity.call_id, clock.wall())
-            self._tape.keep_in(place)
-
     async def _live(self, call: Call) -> None:
         try:
             reports = self._reports
-            self._begin_tape()
             reports.began(self.orders.agent)
             logger.info("call.started call=%s", self.identity)
             changes = await reports.callbacks.ask(
@@ -387,10 +377,8 @@ class Line:
             self.status = "completed"
         # Tools may take a while to finish; the carrier's leg does not wait for them.
         closing = [self._step(self._desk.close())] if self._desk is not None else []
-        await asyncio.gather(self._step(self._leg.release()), *closing)
+        await asyncio.gather(self._step(self._leg.release()), self._step(call.taped()), *closing)
         await self._step(self._nest.close())
-        if self._tape is not None:
-            await self._step(self._tape.finished())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload, metrics = self.end_payload(), self.metrics()
         self._reports.clerk.ended(payload, metrics, self.status)
@@ -588,7 +576,7 @@ class Line:
             metrics=self.metrics(),
             reason=self.reason,
             ended_at=self.ended_at,
-            recording_path=self._tape.path if self._tape is not None else "",
+            recording_path=self.call.recording_path if self.call is not None else "",
         )
 
     def metrics(self) -> CallMetrics:

@@ -95,8 +95,12 @@ class RecordingPlace:
 class LocalRecording:
     """The recording of one call. Every method but `finished` returns at once; instants never go back."""
 
-    def __init__(self, stream: AudioFormat, began_at: Instant) -> None:
-        """Both sides are in the format of `stream`; the recording's first sample is at `began_at`."""
+    def __init__(self, path: Path, stream: AudioFormat, began_at: Instant) -> None:
+        """Both sides are in the format of `stream`; the recording's first sample is at `began_at`.
+
+        The file is made when there is a second of sound, or the call is over.
+        """
+        self._desk = _Desk(path, stream)
         self._stream = stream
         self._began_at = began_at
         self._caller_until = began_at
@@ -106,18 +110,12 @@ class LocalRecording:
         self._is_new_run = True
         self._notes: list[_Note] = []
         self._next_write = began_at + WRITE_EVERY
-        self._desk: _Desk | None = None
         self._is_over = False
-
-    def keep_in(self, path: Path) -> None:
-        """Where the file goes. What was noted before is in it."""
-        self._desk = _Desk(path, self._stream)
 
     @property
     def path(self) -> str:
         """Where the file is; empty when nothing could be written."""
-        desk = self._desk
-        return str(desk.path) if desk is not None and desk.has_file else ""
+        return str(self._desk.path) if self._desk.has_file else ""
 
     def caller(self, data: bytes, now: Instant) -> None:
         """Audio of the caller arrived."""
@@ -168,8 +166,6 @@ class LocalRecording:
 
     def _write(self, now: Instant) -> None:
         self._next_write = now + WRITE_EVERY
-        if self._desk is None:  # nobody has said yet where to
-            return
         notes, self._notes = self._notes, []
         passed_ms = (now - self._began_at) * 1000
         if self._is_over:
@@ -179,8 +175,7 @@ class LocalRecording:
 
     async def finished(self) -> None:
         """Wait until the file is complete, 5 s at most."""
-        if self._desk is not None:
-            await self._desk.finished()
+        await self._desk.finished()
 
 
 @dataclass(frozen=True, slots=True)
