@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,7 @@ class CallLogger:
         self._folders: dict[str, Path] = {}
         self._records: dict[str, dict[str, object]] = {}
         self._over: OrderedDict[str, Path] = OrderedDict()
-        self._failed: set[str] = set()
+        self._failed: deque[str] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
 
     @property
@@ -199,7 +199,6 @@ class CallLogger:
             self._over[call_id] = folder
             if len(self._over) > _REMEMBERED:
                 self._over.popitem(last=False)
-        self._syncing_of(call_id).submit(self._failed.discard, call_id)
 
     def amend(self, call_id: str, **facts: object) -> None:
         """Something became known of a call of this process: put it into its `metadata.json`.
@@ -257,7 +256,8 @@ class CallLogger:
         except OSError as error:
             with self._lock:
                 is_known = call_id in self._failed
-                self._failed.add(call_id)
+                if not is_known:
+                    self._failed.append(call_id)
             if not is_known:
                 logger.warning("call_log.not_written error=%s", error.strerror)
 
