@@ -132,6 +132,8 @@ async def test_our_engine_speaks_over_a_real_socket_and_closes_it() -> None:
     lost: list[Exception] = []
 
     class Nothing:
+        is_quiet = True
+
         def so_far(self) -> list[tuple[str, str]]:
             return []
 

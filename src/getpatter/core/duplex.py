@@ -53,6 +53,8 @@ class EngineManners:
     """It tells when a reply is complete."""
     greets_itself: bool = False
     """It was told the first message and says it unasked."""
+    announces_voices: bool = True
+    """It tells when it hears the caller begin and stop; else its first sign of a turn may be the answer."""
     is_guarded: bool = False
     """Replies are judged before they are heard."""
 
@@ -107,6 +109,12 @@ class DuplexSession:
     def end_reason(self) -> m.EndReason | None:
         """Why the call ends, once it does."""
         return self._talk.end_reason
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nobody speaks and nothing is owed."""
+        is_heard = self._caller.is_heard
+        return self.floor is Floor.OPEN and self._agent.reply is None and not is_heard
 
     def so_far(self) -> list[tuple[str, str]]:
         """`(role, text)` of everything said, the reply under way included: what a new connection must know."""
@@ -511,7 +519,7 @@ class DuplexSession:
             self.floor is Floor.CALLER and not self._caller.is_heard
         ):
             return None
-        is_alone = self._caller.engine_hears is None and self._engine.says_when_done
+        is_alone = self._caller.engine_hears is None and self._engine.announces_voices
         wait = FALSE_ALARM_AFTER if is_alone else NO_TURN_AFTER
         return Instant(self._talk.table.since + wait)
 

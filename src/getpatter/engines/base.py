@@ -19,6 +19,13 @@ from getpatter.net.sockets import SocketRequest
 from getpatter.types import MULAW_8K, AudioFormat
 
 Frame: TypeAlias = str | bytes
+"""A text message; `bytes` are UTF-8 already, unless they are `Binary`."""
+
+
+class Binary(bytes):
+    """A frame that goes out as a binary message."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Briefing:
     """False: speech over the agent does not stop it (`barge_in_threshold_ms=0`)."""
     interrupts_late: bool = False
     """Interruptions are decided here, because the threshold is above the engine's own."""
+    interrupts_after_ms: float = 300.0
+    """Speech over the agent that stops it, for engines that can be told (`barge_in_threshold_ms`)."""
     voice: str | None = None
     """Of the agent, where the engine names none."""
     model: str | None = None
@@ -77,6 +86,8 @@ class Usage:
     """For models that are billed by time."""
     of_response: bool = True
     """False: of the model that writes down what the caller says."""
+    is_conversation: bool = False
+    """The time is that of the whole conversation, not of a transcription beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,14 @@ class Complaint:
     ends: bool = False
 
 
-Said: TypeAlias = m.AnyInput | Answer | Complaint | Usage
+@dataclass(frozen=True, slots=True)
+class Expires:
+    """The service will end the session in so many seconds: a new one is begun before, in a pause of the talk."""
+
+    within_s: float
+
+
+Said: TypeAlias = m.AnyInput | Answer | Complaint | Expires | Usage
 """What can come of a frame."""
 
 
@@ -139,6 +157,15 @@ class Dialect(Protocol):
 
     def recall(self, lines: Sequence[tuple[str, str]]) -> Sequence[Frame]:
         """Tell a new session `(role, text)` of what was said on the one that was lost."""
+        ...
+
+
+@runtime_checkable
+class HasHeir(Protocol):
+    """A dialect whose session can be taken up by the next connection, or must be told its past when it is made."""
+
+    def heir(self, briefing: Briefing, lines: Sequence[tuple[str, str]]) -> Dialect:
+        """A translator for the connection after this one; `lines`: `(role, text)` of what was said."""
         ...
 
 

@@ -72,7 +72,10 @@ class ElevenLabsConvAI:
     def manners(self, briefing: Briefing) -> EngineManners:
         """It greets, answers and stops by itself, and does not say when a reply is complete."""
         return EngineManners(
-            says_when_done=False, greets_itself=True, is_guarded=briefing.is_guarded
+            says_when_done=False,
+            greets_itself=True,
+            announces_voices=False,
+            is_guarded=briefing.is_guarded,
         )
 
     def dialect(self, briefing: Briefing) -> ConvAIDialect:

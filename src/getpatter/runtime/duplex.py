@@ -19,10 +19,13 @@ from getpatter.audio.convert import Converter, converter
 from getpatter.core import messages as m
 from getpatter.engines.base import (
     Answer,
+    Binary,
     Briefing,
     Complaint,
     Dialect,
+    Expires,
     Frame,
+    HasHeir,
     Said,
     SpeechEngine,
     Usage,
@@ -47,6 +50,9 @@ READY_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
 RENEWAL_GRACE: Final = 60.0
 """Seconds that a session about to expire waits for a pause in the talk."""
+RENEWAL_MARGIN: Final = 1.0
+"""Seconds before its end at which a session is left, pause or not."""
+PAUSE_CHECKED_EVERY: Final = 0.2
 
 
 class Toolbox(Protocol):
@@ -67,6 +73,11 @@ class Conversation(Protocol):
 
     def so_far(self) -> list[tuple[str, str]]:
         """`(role, text)` of everything said."""
+        ...
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nobody speaks and nothing is owed."""
         ...
 
 
@@ -124,6 +135,9 @@ class Duplex:
         self._is_closed = False
         self._is_gone = False
         self._error: Exception | None = None
+        self._ends_at: Instant | None = None
+        self._patience: asyncio.Timeout | None = None
+        """Runs out when a pause to renew the session in is looked for."""
         self._attached = asyncio.Event()
         self._over = asyncio.Event()
         self._settled = asyncio.Event()
@@ -242,7 +256,14 @@ class Duplex:
             await asyncio.sleep(0.1 * 3 ** (attempts - 1) if attempts > 1 else 0)
             if self._was_ready:
                 self._briefing = replace(self._briefing, first_message="", is_resumed=True)
-            self._dialect = self._engine.dialect(self._briefing)
+            self._dialect = self._next_dialect()
+
+    def _next_dialect(self) -> Dialect:
+        last = self._dialect
+        if self._was_ready and isinstance(last, HasHeir):
+            lines = self._session.so_far() if self._session is not None else []
+            return last.heir(self._briefing, lines)
+        return self._engine.dialect(self._briefing)
 
     def _may_try_again(self, failure: Exception, attempts: int, lost_at: Instant) -> bool:
         return (
@@ -308,16 +329,50 @@ class Duplex:
             socket.abort()
 
     async def _until_over(self) -> Exception:
-        lifetime = self._dialect.lifetime
+        began_at = clock.now()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(lifetime):
+            async with asyncio.timeout(None) as self._patience:
+                if self._dialect.lifetime is not None:
+                    self._expires(self._dialect.lifetime)
+                elif self._ends_at is not None:
+                    self._look_for_pause()  # said before we listened
                 await self._over.wait()
+        self._patience = None
+        await self._until_pause()
         if not self._over.is_set():
-            logger.info("engine.session_renewed after_s=%g", lifetime or 0)
+            logger.info("engine.session_renewed after_s=%.0f", clock.now() - began_at)
+            self._leave()
+        self._ends_at = None
         self._is_ready = False
         if not self._is_closed:
             self._abort()
         return self._error or PatterConnectionError("the engine hung up")
+
+    def _expires(self, within_s: float) -> None:
+        ends_at = Instant(clock.now() + within_s - RENEWAL_MARGIN)
+        self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
+        self._look_for_pause()
+
+    def _look_for_pause(self) -> None:
+        """Have it looked for, beginning `RENEWAL_GRACE` before the session ends."""
+        if self._patience is not None and self._ends_at is not None:
+            wait = max(0.0, self._ends_at - RENEWAL_GRACE - clock.now())
+            self._patience.reschedule(asyncio.get_running_loop().time() + wait)
+
+    async def _until_pause(self) -> None:
+        """Until nobody speaks, or the session is about to end all the same."""
+        while not self._over.is_set() and self._ends_at is not None:
+            is_quiet = self._session is None or self._session.is_quiet
+            if is_quiet or clock.now() >= self._ends_at:
+                return
+            await asyncio.sleep(PAUSE_CHECKED_EVERY)
+
+    def _leave(self) -> None:
+        """Take leave of a service that has not hung up, so that it stops its own clock."""
+        socket, self._socket = self._socket, None
+        self._is_ready = False
+        if socket is not None:
+            self._spawn(socket.close(limit_s=CLOSE_WITHIN), name="engine farewell")
 
     def _closed(self, error: PatterError | None) -> None:
         self._error = self._error or error
@@ -332,7 +387,9 @@ class Duplex:
         if socket is None:
             return
         for frame in frames:
-            if isinstance(frame, bytes):
+            if isinstance(frame, Binary):
+                socket.send(frame)
+            elif isinstance(frame, bytes):
                 socket.send_text(frame)
             else:
                 socket.send(frame)
@@ -362,6 +419,8 @@ class Duplex:
                 self._send((frame,))
             case Usage():
                 self._used(said)
+            case Expires(within_s=within):
+                self._expires(within)
             case Complaint():
                 self._complained(said)
             case _:

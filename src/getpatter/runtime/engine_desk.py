@@ -51,6 +51,7 @@ def briefing_of(
         stream=stream,
         interrupts=threshold > 0,
         interrupts_late=threshold > AT_ONCE_MS,
+        interrupts_after_ms=float(threshold),
         voice=agent.voice,
         model=agent.model,
         turn_detection=agent.realtime_turn_detection,
