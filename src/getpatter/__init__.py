@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
     from getpatter.core.spoken import filter_markdown as filter_markdown
     from getpatter.engines.elevenlabs import ElevenLabsConvAI as ElevenLabsConvAI
+    from getpatter.engines.google import GeminiLive as GeminiLive
     from getpatter.engines.openai import OpenAIRealtime as OpenAIRealtime
     from getpatter.engines.openai_realtime_2 import OpenAIRealtime2 as OpenAIRealtime2
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
@@ -196,6 +197,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "FallbackLLMProvider": "llm.fallback",
     "FallbackSTTProvider": "stt.fallback",
     "FallbackTTSProvider": "tts.fallback",
+    "GeminiLive": "engines.google",
     "GoogleLLM": "llm.google:LLM",
     "GroqLLM": "llm.groq:LLM",
     "Guardrail": "tools",

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import logging
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 
 from getpatter.errors import PatterConnectionError
@@ -21,6 +15,7 @@ from getpatter.net.http import HttpClient
 from getpatter.net.messages import HttpRequest
 from getpatter.net.sockets import WebSocket
 from getpatter.net.tls import client_context
+from tests.e2e.tls_kit import loopback_certificate
 
 HARMLESS = logging.getLogger("test.websockets.tls")
 HARMLESS.setLevel(logging.CRITICAL)
@@ -28,40 +23,7 @@ HARMLESS.setLevel(logging.CRITICAL)
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, bytes]:
-    """A server's context for 127.0.0.1, and the root that vouches for it (itself)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    serial = x509.random_serial_number()
-    # A name of its own: the context that all tests share keeps every root it was given.
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"loopback {serial % 10**9}")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(serial)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = signed.public_bytes(serialization.Encoding.PEM)
-    path = tmp_path / "server.pem"
-    path.write_bytes(
-        pem
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context, pem
+    return loopback_certificate(tmp_path)
 
 
 async def _echo(peer: ServerConnection) -> None:

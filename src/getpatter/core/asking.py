@@ -129,7 +129,9 @@ class Asking:
         reply = self._agent.reply
         if reply is None or not self.is_ready or reply.is_written or self._agent.live:
             return None
-        if self.wish is not None or self.errands_of(reply) or reply.pieces:
+        if self.wish is not None or self.errands_of(reply):
+            return None
+        if reply.pieces and self._asked is None:
             return None
         at = self._asked.at if self._asked is not None else self._agent.told_at
         return Instant(at + (BEGINS_WITHIN if self._says_when_done else ANSWERS_WITHIN))

@@ -398,7 +398,7 @@ class Duplex:
         for said in self._dialect.receive(frame):
             self._take(said)
 
-    def _take(self, said: Said) -> None:
+    def _take(self, said: Said) -> None:  # noqa: C901 - one case for each event
         match said:
             case m.EngineReady():
                 self._is_ready = True

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import ssl
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -208,13 +209,15 @@ class FakeService:
         """Audio that was sent to it."""
         self.characters = 0
         """Text that it was asked to say."""
+        self.tls: ssl.SSLContext | None = None
+        """For clients that speak nothing else. Before it is entered."""
         self._server: asyncio.Server | None = None
         self._tasks = TaskNest("fake service")
         self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
         self._port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
         self._port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -282,7 +285,8 @@ class FakeService:
     ) -> bool:
         request, body = await _read_request(protocol, reader)
         headers = {name.decode().lower(): value.decode() for name, value in request.headers}
-        parts = urlsplit(request.target.decode())
+        # One vendor's own client begins its path with two slashes.
+        parts = urlsplit("/" + request.target.decode().lstrip("/"))
         query = parse_qs(parts.query, keep_blank_values=True)
         call = Call(request.method.decode(), parts.path, query, headers, body)
         self.calls.append(call)
