@@ -56,6 +56,8 @@ _SETUP_FIELDS: Final = frozenset(
         "historyConfig",
     }
 )
+_FREE: Final = frozenset({"args", "response", "parameters", "parametersJsonSchema"})
+_PLAIN: Final = str.maketrans("-_", "+/")
 _VERBATIM: Final = "The words:\n\n"
 
 
@@ -200,7 +202,7 @@ class Conversation:
 
     def _read(self, message: str | bytes) -> Json:
         try:
-            found = msgspec.json.decode(message)
+            found = _camel(msgspec.json.decode(message))
         except msgspec.DecodeError as error:
             raise _WrongError(f"Invalid JSON payload received: {error}") from error
         if not isinstance(found, dict) or len(found) != 1 or not _KINDS.issuperset(found):
@@ -305,15 +307,16 @@ class Conversation:
         if audio is None or audio.get("mimeType") != "audio/pcm;rate=16000":
             raise _WrongError(f"Invalid realtime input: {str(content)[:60]}")
         try:
-            sound = base64.b64decode(audio["data"], validate=True)
+            data = str(audio["data"]).translate(_PLAIN)  # both alphabets, as in all such JSON
+            sound = base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise _WrongError("Base64 decoding failed") from error
         self._service.seconds_heard += PCM16_16K.ms(len(sound)) / 1000
-        data = self._rest + self._ear.convert(sound)
+        heard = self._rest + self._ear.convert(sound)
         size = MULAW_8K.size(_FRAME_MS)
-        for start in range(0, len(data) - size + 1, size):
-            await self._frame(data[start : start + size])
-        self._rest = data[len(data) // size * size :]
+        for start in range(0, len(heard) - size + 1, size):
+            await self._frame(heard[start : start + size])
+        self._rest = heard[len(heard) // size * size :]
 
     # ------------------------------------------------------------------------------------ the caller
 
@@ -437,6 +440,20 @@ class Conversation:
                 words, told = text[told:upto], upto
                 await self._say(serverContent={"outputTranscription": {"text": words}})
             await asyncio.sleep(step / 1000 / self._service.speed)
+
+
+def _camel(value: Any) -> Any:
+    """Names may be spelt both ways, as in all JSON of protocol buffers; the vendor's client mixes them."""
+    if isinstance(value, list):
+        return [_camel(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        re.sub("_([a-z])", lambda match: match[1].upper(), name): (
+            inner if name in _FREE else _camel(inner)
+        )
+        for name, inner in value.items()
+    }
 
 
 def _usage(letters: int) -> Json:
