@@ -141,6 +141,13 @@ def calculate_tts_cost(
     return _per_unit("tts", provider, model, characters / 1000, pricing)
 
 
+def calculate_engine_cost(
+    provider: str, seconds: float, model: str = "", pricing: Pricing | None = None
+) -> float | None:
+    """Dollars for so many seconds of a conversation with an engine; `None` without a price."""
+    return _per_unit("engine", provider, model, seconds / 60, pricing)
+
+
 def _per_unit(
     kind: Kind, provider: str, model: str, units: float, pricing: Pricing | None
 ) -> float | None:

@@ -14,6 +14,7 @@ from getpatter.engines.base import Usage
 from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
 from getpatter.pricing import (
     Pricing,
+    calculate_engine_cost,
     calculate_llm_cost,
     calculate_realtime_cost,
     calculate_stt_cost,
@@ -165,7 +166,7 @@ class Account:
 
     def _transcription(self, usage: Usage | ModelUsage) -> float:
         """What an engine's own transcription of the caller is billed by time for."""
-        if isinstance(usage, ModelUsage) or not usage.seconds:
+        if isinstance(usage, ModelUsage) or not usage.seconds or usage.is_conversation:
             return 0.0
         dollars = calculate_stt_cost(usage.provider, usage.seconds, usage.model, self.pricing)
         return self._priced(dollars, usage.provider, usage.model)
@@ -180,6 +181,11 @@ class Account:
                 cache_read_tokens=usage.cache_read_tokens,
                 cache_write_tokens=usage.cache_write_tokens,
                 pricing=self.pricing,
+            )
+            return self._priced(dollars, usage.provider, usage.model)
+        if usage.is_conversation:
+            dollars = calculate_engine_cost(
+                usage.provider, usage.seconds, usage.model, self.pricing
             )
             return self._priced(dollars, usage.provider, usage.model)
         if usage.seconds:
