@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -33,6 +33,8 @@ class Arena:
     forge: Forge
     good: Ticket
     """What the carrier was told for the good call; its token is spent."""
+    sent: list[Request] = field(default_factory=list)
+    """The webhooks of the good call so far, byte for byte."""
 
     @property
     def ways(self) -> Ways:
@@ -310,6 +312,41 @@ async def long_header(arena: Arena) -> str:
     return await arena.send(arena.voice().but(x_long="x" * _MIB))
 
 
+@case("webhook: a second signature, forged, after the genuine one", "403")
+async def two_signatures(arena: Arena) -> str:
+    request = arena.voice()
+    names = {**request.headers, arena.forge.signature.upper(): "Zm9yZ2Vk"}
+    return await arena.send(replace(request, headers=names))
+
+
+@case("webhook: both a length and chunks", "403")
+async def length_and_chunks(arena: Arena) -> str:
+    request = arena.voice()
+    head = f"POST {request.path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n"
+    return await arena.raw(
+        head.encode() + b"connection: close\r\n\r\n0\r\n\r\nPOST /x HTTP/1.1\r\n\r\n"
+    )
+
+
+@case("webhook: no Host", "400")
+async def no_host(arena: Arena) -> str:
+    request = arena.voice()
+    head = f"POST {request.path} HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+    return await arena.raw(head.encode())
+
+
+@case("webhook: a header with a line break in it", "400")
+async def broken_header(arena: Arena) -> str:
+    request = arena.voice()
+    head = f"POST {request.path} HTTP/1.1\r\nhost: {HOST}\r\nx-a: 1\r\n x-b\x00: 2\r\n\r\n"
+    return await arena.raw(head.encode())
+
+
+@case("webhook: no HTTP at all", "400")
+async def no_http(arena: Arena) -> str:
+    return await arena.raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+
+
 @case("webhook: body never comes", "408", waits=True)
 async def slow_body(arena: Arena) -> str:
     request = arena.voice()
@@ -373,6 +410,12 @@ async def traversal(arena: Arena) -> str:
 @case("webhook: a genuine ring of the good call, replayed", "200")
 async def replayed_ring(arena: Arena) -> str:
     return await arena.send(arena.forge.voice(arena.good.call_id))
+
+
+@case("webhook: every one of the good call again, byte for byte", "2xx")
+async def replayed(arena: Arena) -> str:
+    got = {await arena.send(request) for request in arena.sent}
+    return "2xx" if arena.sent and got <= {"200", "204"} else " ".join(sorted(got))
 
 
 @case("webhook: a genuine end of a call that nobody knows, twice", "2xx 2xx")

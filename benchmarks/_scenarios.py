@@ -51,6 +51,7 @@ Play = Callable[[Stage], Awaitable[None]]
 
 LONG: Final = "We are open from nine to five on every weekday, and on Saturdays until noon. " * 3
 SAID: Final = [("assistant", GREETING), ("user", WORDS), ("assistant", REPLY)]
+REPLY_SAID: Final = ("assistant", REPLY)
 MESSAGE: Final = "Please call the clinic."
 STAYS: Final = Caller(wait(600_000), voice=babble)
 """Somebody who never hangs up."""
@@ -71,11 +72,13 @@ class Scenario:
 SCENARIOS: Final[list[Scenario]] = []
 
 
-def scenario(name: str, **options: Any) -> Callable[[Play], Play]:
+def scenario(
+    name: str, *, into: list[Scenario] = SCENARIOS, **options: Any
+) -> Callable[[Play], Play]:
     """Add a row."""
 
     def add(play: Play) -> Play:
-        SCENARIOS.append(Scenario(name, play, **options))
+        into.append(Scenario(name, play, **options))
         return play
 
     return add
@@ -308,67 +311,7 @@ async def human_never(stage: Stage) -> None:
     await _human(stage, Callee(polite(), verdict_after_s=10_000), [])
 
 
-# ---------------------------------------------------------------------------------------- transfers
-
-
-class Desk:
-    """An `on_message` that hands the caller on at the first words, and says what came of it."""
-
-    def __init__(self, **options: Any) -> None:
-        """`options`: of `CallControl.transfer`."""
-        self.options = options
-        self.results: list[Mapping[str, Any]] = []
-
-    async def __call__(self, event: Mapping[str, Any], control: Any) -> str:
-        """Write a reply."""
-        if self.results:
-            return REPLY
-        self.results.append(await control.transfer(THIRD, **self.options))
-        return "" if self.results[0]["status"] == "transferring" else "They cannot be reached."
-
-
-def _desk(stage: Stage) -> Desk:
-    desk = stage.serving["on_message"]
-    assert isinstance(desk, Desk)
-    return desk
-
-
-@scenario("cold transfer: accepted", serving={"on_message": Desk})
-async def cold_accepted(stage: Stage) -> None:
-    stage.somebody(Callee(rings_s=2, talks_s=20), THIRD)
-    call = stage.ring(Caller(listen(), say(WORDS), wait(600_000), voice=babble))
-    end = await stage.farewell(call)
-    must_be(
-        "result", _desk(stage).results, [{"status": "transferring", "mode": "cold", "to": THIRD}]
-    )
-    must_be("reason", end["reason"], "transferred")
-    must(not call.is_over, "the caller's leg was hung up")
-    await call.ended(within_s=120)
-    must_be(
-        "dialled", [each.removeprefix("+") for each in call.transfers], [THIRD.removeprefix("+")]
-    )
-    must_be("hang-ups by REST", len(stage.hang_ups()), 0)
-
-
-@scenario("cold transfer: refused at once", serving={"on_message": Desk})
-async def cold_refused(stage: Stage) -> None:
-    stage.carrier.refuse_next(400, operation=stage.ways.transfer)
-    if stage.ways.limits_inbound:  # the same operation sets the limit of the call, before
-        stage.carrier.refuse_next(400, operation=stage.ways.transfer)
-    call = stage.ring(
-        Caller(listen(), say(WORDS), listen(), say(WORDS), listen(), hang_up(), voice=babble)
-    )
-    await call.ended()
-    end = await stage.farewell(call)
-    must_be("results", [each["status"] for each in _desk(stage).results], ["failed"])
-    must(_desk(stage).results[0].get("error"), "the model is not told why")
-    must_be("reason", end["reason"], "caller_hangup")
-    must_be(
-        "transcript",
-        stage.of(call).said,
-        [SAID[0], SAID[1], ("assistant", "They cannot be reached."), SAID[1], SAID[2]],
-    )
-    must_be("dialled", call.transfers, [])
+# --------------------------------------------------------------------------------------- recordings
 
 
 @scenario("recording: from the start, told when it is ready", serving={"recording": True})

@@ -18,14 +18,14 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks._abuses import CASES, NUISANCES, Arena, Case, Nuisance, bother
-from benchmarks._forge import FORGES, Ticket
+from benchmarks._forge import FORGES, Request, Ticket
 from benchmarks._scenarios import SAID
 from benchmarks._stage import CARRIERS, WORDS, MissedError, Stage, Ways, must_be, playing
 from benchmarks._table import Row, shown
@@ -117,7 +117,7 @@ async def with_a_good_call(ways: Ways, cases: Sequence[Case]) -> tuple[list[Row]
     """The rows that take no time, while somebody talks to the agent."""
     async with arena(ways) as place:
         stage, over = place.stage, asyncio.Event()
-        opened = _remembered(stage)
+        opened = _remembered(stage, place.sent)
 
         async def until_over(handset: Handset) -> None:
             await handset.until(lambda _: over.is_set())
@@ -145,17 +145,23 @@ async def with_a_good_call(ways: Ways, cases: Sequence[Case]) -> tuple[list[Row]
     return rows, ""
 
 
-def _remembered(stage: Stage) -> list[str]:
-    """The addresses of all media sockets that the carrier opens from now on."""
+def _remembered(stage: Stage, sent: list[Request]) -> list[str]:
+    """Keep what the carrier sends from now on; returns the addresses of the media sockets it opens."""
     opened: list[str] = []
     network = stage.carrier.network
-    really = network.open
+    really_open, really_post = network.open, network.post
 
-    async def remembering(url: str, *arguments: Any) -> Any:
+    async def open_and_keep(url: str, *arguments: Any) -> Any:
         opened.append(url)
-        return await really(url, *arguments)
+        return await really_open(url, *arguments)
 
-    network.open = remembering
+    async def post_and_keep(url: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        parts = urlsplit(url)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        sent.append(Request(path, body, dict(headers)))
+        return await really_post(url, body, headers)
+
+    network.open, network.post = open_and_keep, post_and_keep
     return opened
 
 

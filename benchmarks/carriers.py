@@ -29,8 +29,10 @@ from benchmarks._official import Opinion, judged
 from benchmarks._scenarios import SCENARIOS, Scenario
 from benchmarks._stage import CARRIERS, Ways, playing
 from benchmarks._table import Row, shown
+from benchmarks._transfers import TRANSFERS
 from getpatter.testing import time as virtual_time
 
+ROWS: Final = [*SCENARIOS, *TRANSFERS]
 _ROW_LIMIT_S: Final = 300.0
 _SIDE_BY_SIDE: Final = 60
 
@@ -75,7 +77,7 @@ def wanted(ways: Ways, only: Sequence[str]) -> list[Scenario]:
     """The rows of a carrier whose names hold one of the words; all where there is no word."""
     return [
         each
-        for each in SCENARIOS
+        for each in ROWS
         if each.only(ways) and (not only or any(word in each.name for word in only))
     ]
 
@@ -92,7 +94,7 @@ def main() -> None:
     options = asked.parse_args()
     logging.basicConfig(level=logging.INFO if options.verbose else logging.CRITICAL)
     if options.list:
-        print(*(each.name for each in SCENARIOS), sep="\n")
+        print(*(each.name for each in ROWS), sep="\n")
         return
     has_failed = False
     for name in options.carrier or CARRIERS:
