@@ -126,6 +126,8 @@ class Agent:
     llm_error_message: str | None = None
     """Said when no reply can be made; `None` is a short apology."""
     long_turn_message: str | None = None
+    """Said when a reply takes longer than `long_turn_message_after_s`, and every 8 s of silence after that.
+    `None`: "One moment, please." after 8 s; an empty text: nothing."""
     long_turn_message_after_s: float = 4.0
     preemptive_generation: bool = False
     """Write a draft reply before the turn is certain."""

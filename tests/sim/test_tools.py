@@ -300,7 +300,8 @@ async def test_a_failure_before_any_words_is_tried_once_more_then_excused() -> N
 @in_virtual_time
 async def test_a_model_that_stays_silent_has_failed_after_fifteen_seconds() -> None:
     llm = ActingLLM(in_turn([100.0, "late"], ["Here."]))
-    async with Simulation(agent("a", llm=llm, tools=[])) as phone:
+    made = agent("a", llm=llm, tools=[], long_turn_message="")
+    async with Simulation(made) as phone:
         call = await phone.talk(polite("a"))
     assert said(phone, call.sid)[-1] == "Here."
     assert llm.requests[0].was_cancelled is not None

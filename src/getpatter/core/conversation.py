@@ -30,11 +30,11 @@ class Conversation:
         """Begin when media is connected; see `Session`."""
         self.manners = manners
         self.history = History()
-        self.playout = Playout(audio_format)
+        self.playout = Playout(audio_format, can_pause=manners.barge_in_pauses)
         self.table = TurnTable(
             manners.long_turn_after,
-            manners.closing_bound,
-            manners.barge_in_confirm_within,
+            closing_bound=manners.closing_bound,
+            confirm_within=manners.barge_in_confirm_within,
             since=began_at,
         )
         self.gate = SpeechGate(
@@ -60,6 +60,15 @@ class Conversation:
         self._limit_reached = False
         self._is_hung_up = False
         self._quiet: dict[int, Instant] = {}
+
+    def hold_as(self, manners: Manners) -> None:
+        """The call is held otherwise from now on. The voice detector stays as it is."""
+        self.manners = manners
+        self.table.reassure_after = manners.long_turn_after
+        self.table.closing_bound = manners.closing_bound
+        self.table.confirm_within = manners.barge_in_confirm_within
+        self.barge_in.threshold_ms = manners.barge_in_threshold_ms
+        self.playout.can_pause = manners.barge_in_pauses
 
     @property
     def floor(self) -> Floor:

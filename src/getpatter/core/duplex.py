@@ -73,7 +73,6 @@ class DuplexSession:
     ) -> None:
         """Begin when media is connected; see `core.session.Session`."""
         self._talk = talk = Conversation(audio_format, manners, began_at, wall_offset)
-        self.manners = manners
         self.history = talk.history
         self.playout = talk.playout
         self._engine = engine
@@ -99,6 +98,11 @@ class DuplexSession:
         self._take(event, now)
         self._settle(now)
         return self._talk.commands()
+
+    @property
+    def manners(self) -> Manners:
+        """How the call is held."""
+        return self._talk.manners
 
     @property
     def floor(self) -> Floor:
@@ -151,8 +155,8 @@ class DuplexSession:
                 self._turns(self._caller.ended(Instant(now - ago / 1000), now), now)
             case m.KeyPressed(digit=digit):
                 self._turns(self._caller.pressed(digit, now), now)
-            case m.Opened(first_message=first):
-                self._opened(first, now)
+            case m.Opened():
+                self._opened(event, now)
             case m.SayAsked(text=text):
                 if text.strip() and not self._is_gone:
                     self._to_say.append(text)
@@ -256,18 +260,20 @@ class DuplexSession:
             case Act.ASK_FINAL | Act.HOLD | Act.RESUME:
                 pass  # the engine hears for itself, and its sound is not held back
 
-    def _opened(self, first_message: str, now: Instant) -> None:
+    def _opened(self, event: m.Opened, now: Instant) -> None:
         if self.floor is not Floor.OPENING:
             return
+        if event.manners is not None:
+            self._talk.hold_as(event.manners)
         self._turn(Turn.OPENED, now)
         self._talk.sound_at = now
         if self._is_gone:
             return
-        if first_message:
+        if event.first_message:
             self._turn(Turn.REPLY_OWED, now)
             self._begin_reply(now, is_unasked=True, is_greeting=True)
             if not self._engine.greets_itself:
-                self._asking.wish = Wish(words=first_message)
+                self._asking.wish = Wish(words=event.first_message)
         elif self._caller.engine_hears is not None:
             self._turn(Turn.CALLER_STARTED, now)
         elif self._caller.is_unanswered:

@@ -7,6 +7,9 @@ from typing import Final
 
 from getpatter.core.endpointing import Patience
 
+DEAD_AIR_AFTER: Final = 8.0
+"""Seconds for which an agent that owes words may leave its caller in silence (CV-67)."""
+ONE_MOMENT: Final = "One moment, please."
 APOLOGY: Final = "I'm sorry, something went wrong. Could you say that again?"
 FAREWELL: Final = (
     "I'm sorry, something went wrong and I have to end this call. Please try again later."
@@ -30,7 +33,9 @@ class Manners:
     apology: str = APOLOGY
     """Said when a reply cannot be written; empty: nothing is said."""
     long_turn_message: str = ""
-    long_turn_after: float = 8.0
+    """Said when the agent owes words and has none to say; empty: nothing is said."""
+    long_turn_after: float = DEAD_AIR_AFTER
+    """How long that may last at first; later `DEAD_AIR_AFTER`."""
     max_duration: float = 3600.0
     idle_timeout: float | None = None
     idle_prompt: str = "Are you still there?"

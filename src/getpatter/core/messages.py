@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from getpatter.core.manners import Manners
+
 EndReason = Literal[
     "caller_hangup",
     "agent_hangup",
@@ -32,6 +34,8 @@ class Opened(Input, frozen=True, tag=True):
 
     first_message: str = ""
     variables: dict[str, str] = {}
+    manners: Manners | None = None
+    """How the call is held after all, if that was changed since it began."""
 
 
 class Voiced(Input, frozen=True, tag=True):

@@ -22,10 +22,10 @@ from getpatter.core.drafting import Drafting
 from getpatter.core.endpointing import Endpointing, Verdict
 from getpatter.core.history import Role
 from getpatter.core.manners import Manners
-from getpatter.core.reply import Anchors, Interruption, Piece, Reply
-from getpatter.core.sentences import SentenceChunker
+from getpatter.core.reply import Anchors, Interruption, Reply
 from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
 from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn
+from getpatter.core.written_reply import WrittenReply
 from getpatter.models import Transcript
 from getpatter.types import AudioFormat, Instant
 
@@ -55,15 +55,10 @@ class Session:
             wall_offset: Unix seconds minus `Instant`, for time stamps that people read.
         """
         self._talk = talk = Conversation(audio_format, manners, began_at, wall_offset)
-        self.manners = manners
         self.history = talk.history
         self.playout = talk.playout
-        self.playout.can_pause = manners.barge_in_pauses
         self._endpointing = Endpointing(manners.patience)
-        self._reply: Reply | None = None
-        self._chunker: SentenceChunker | None = None
-        self._replies = 0
-        self._pieces = 0
+        self._agent = WrittenReply(talk, began_at=began_at)
         self._to_say: list[str] = []
         self._has_result = False
         self._is_cut_held = False
@@ -71,7 +66,6 @@ class Session:
         self._interruption: Interruption | None = None
         self._confirmation = Confirmation(manners)
         self._drafting = Drafting(manners.draft_after)
-        self._anchors = Anchors(None, None, None, began_at)
 
     # ------------------------------------------------------------------------------------ entrance
 
@@ -82,6 +76,15 @@ class Session:
         self._take(event, now)
         self._settle(now)
         return self._talk.commands()
+
+    @property
+    def manners(self) -> Manners:
+        """How the call is held."""
+        return self._talk.manners
+
+    @property
+    def _reply(self) -> Reply | None:
+        return self._agent.reply
 
     @property
     def floor(self) -> Floor:
@@ -121,11 +124,11 @@ class Session:
                 self._talk.sound_at = now
                 self._turn(Turn.KEY_PRESSED, now)
             case m.PieceWorded() | m.PieceVoiced() | m.PieceDone():
-                self._piece_event(event, now)
+                self._agent.spoken(event, now)
             case m.ReplyText() | m.ReplyPaused() | m.ReplyWritten() | m.ReplyFailed():
-                self._reply_event(event, now)
-            case m.Opened(first_message=first):
-                self._opened(first, now)
+                self._agent.written(event, now)
+            case m.Opened():
+                self._opened(event, now)
             case m.SayAsked(text=text) if text.strip():
                 self._say_asked(text, now)
             case m.InterruptionConfirmed(reply=reply):
@@ -140,15 +143,23 @@ class Session:
                 if turn is not None:
                     self._turn(turn, now)
 
-    def _opened(self, first_message: str, now: Instant) -> None:
+    def _opened(self, event: m.Opened, now: Instant) -> None:
         if self.floor is not Floor.OPENING:
             return
+        if event.manners is not None:
+            self._hold_as(event.manners)
         self._turn(Turn.OPENED, now)
         self._talk.sound_at = now
-        if first_message:
-            self._say_unasked(first_message, now, is_greeting=True)
+        if event.first_message:
+            self._say_unasked(event.first_message, now, is_greeting=True)
         elif self._endpointing.is_speaking:
             self._turn(Turn.CALLER_STARTED, now)
+
+    def _hold_as(self, manners: Manners) -> None:
+        self._talk.hold_as(manners)
+        self._endpointing.patience = manners.patience
+        self._confirmation.manners = manners
+        self._drafting.after = manners.draft_after
 
     def _settle(self, now: Instant) -> None:
         """Carry on until nothing changes: words complete, audio to send, replies heard."""
@@ -173,7 +184,7 @@ class Session:
         if self._to_say and self.floor is Floor.OPEN:
             self._say_waiting(now)
         if self._talk.is_quiet_awaited:
-            is_quiet = self.playout.is_silent(now) and self._is_voiced
+            is_quiet = self.playout.is_silent(now) and self._agent.is_voiced
             self._talk.answer_quiet(now, is_quiet=is_quiet)
 
     def _turn(self, event: Turn, now: Instant) -> None:
@@ -205,7 +216,7 @@ class Session:
                 self._endpointing.set_aside_murmur(now, self.manners.language)
             case Act.REASSURE:
                 if self.manners.long_turn_message and self._reply is not None:
-                    self._add_piece(self._reply, self.manners.long_turn_message, is_checked=True)
+                    self._agent.say(self.manners.long_turn_message)
             case Act.HOLD:
                 self._hold(now)
             case Act.RESUME:
@@ -353,27 +364,15 @@ class Session:
         greeting: bool = False,
         answers: Anchors | None = None,
     ) -> Reply:
-        self._replies += 1
         self._confirmation.new_reply()
-        self._chunker = SentenceChunker(
-            language=self.manners.language,
-            aggressive_first_flush=self.manners.first_clause_early,
+        return self._agent.begin(
+            now, user_text=user_text, unasked=unasked, greeting=greeting, answers=answers
         )
-        self._reply = Reply(
-            self._replies, self._talk.turns, user_text, is_unasked=unasked, is_greeting=greeting
-        )
-        self._anchors = answers or Anchors(None, None, None, now)
-        self._talk.report_turn(self._reply, self._anchors, is_answer=answers is not None)
-        return self._reply
 
     def _say_unasked(self, text: str, now: Instant, *, is_greeting: bool = False) -> None:
         self._turn(Turn.REPLY_OWED, now)
-        reply = self._begin_reply(now, unasked=True, greeting=is_greeting)
-        reply.first_text_at = reply.last_text_at = now
-        assert self._chunker is not None, "a reply has a chunker"
-        for sentence in [*self._chunker.push(text), *self._chunker.flush()]:
-            self._add_piece(reply, sentence, is_checked=True)
-        reply.is_written = True
+        self._begin_reply(now, unasked=True, greeting=is_greeting)
+        self._agent.is_all(text, now)
 
     def _say_waiting(self, now: Instant) -> None:
         words, self._to_say = " ".join(self._to_say), []
@@ -382,68 +381,11 @@ class Session:
     def _say_asked(self, text: str, now: Instant) -> None:
         """Words of the program: beside a reply under way, else as one of their own."""
         if self._reply is not None and self.floor in AUDIBLE | _PENDING:
-            self._add_piece(self._reply, text, is_checked=True)
+            self._agent.say(text)
         else:
             self._to_say.append(text)
 
-    def _reply_event(
-        self, event: m.ReplyText | m.ReplyPaused | m.ReplyWritten | m.ReplyFailed, now: Instant
-    ) -> None:
-        reply, chunker = self._reply, self._chunker
-        if reply is None or chunker is None or event.reply != reply.number or reply.is_written:
-            return
-        match event:
-            case m.ReplyText(text=text):
-                reply.text_came(now)
-                for sentence in chunker.push(text):
-                    self._add_piece(reply, sentence)
-            case m.ReplyPaused() | m.ReplyWritten():
-                for sentence in chunker.flush():
-                    self._add_piece(reply, sentence)
-                reply.is_written = isinstance(event, m.ReplyWritten)
-            case m.ReplyFailed():  # pragma: no branch - the last there is
-                for sentence in chunker.flush():
-                    self._add_piece(reply, sentence)
-                if self.manners.apology:
-                    self._add_piece(reply, self.manners.apology, is_checked=True)
-                reply.is_written = True
-
-    def _add_piece(self, reply: Reply, text: str, *, is_checked: bool = False) -> None:
-        self._pieces += 1
-        reply.pieces.append(Piece(self._pieces, text))
-        self._talk.out.append(m.Speak(reply.number, self._pieces, text, is_checked))
-
     # ------------------------------------------------------------------------------------ speaking
-
-    def _piece_event(
-        self, event: m.PieceWorded | m.PieceVoiced | m.PieceDone, now: Instant
-    ) -> None:
-        reply = self._reply
-        piece = reply.piece(event.piece) if reply is not None else None
-        if reply is None or piece is None or piece.is_done:
-            return
-        match event:
-            case m.PieceWorded(text=text, ends_reply=ends):
-                piece.text = text
-                reply.characters += len(text)
-                if ends:
-                    self._stop_writing(reply, piece)
-            case m.PieceVoiced(audio=audio):
-                reply.voice_came(now)
-                if not piece.has_begun:
-                    piece.has_begun = True
-                    self.playout.begin(piece.number)
-                self.playout.add(audio)
-            case m.PieceDone():  # pragma: no branch - the last there is
-                piece.is_done = True
-                if piece.has_begun:
-                    self.playout.finish()
-                else:
-                    piece.text = ""
-
-    def _stop_writing(self, reply: Reply, last: Piece) -> None:
-        reply.is_written = True
-        del reply.pieces[reply.pieces.index(last) + 1 :]
 
     def _send(self, now: Instant) -> None:
         sent = self._talk.send(self._reply, now)
@@ -458,10 +400,6 @@ class Session:
         return (
             self.playout.silent_at(now) if is_watched and (is_over_then or self._speaks) else None
         )
-
-    @property
-    def _is_voiced(self) -> bool:
-        return self._reply is None or self._reply.is_voiced
 
     @property
     def _speaks(self) -> bool:
@@ -480,7 +418,7 @@ class Session:
         if reply is not None and not (reply.is_spoken and self.playout.is_silent(now)):
             return
         if reply is not None:
-            self._close_reply(reply, reply.text, now, was_cut=False)
+            self._agent.close(reply.text, now, was_cut=False)
         if self._to_say and self.floor is Floor.CLOSING:
             self._say_waiting(now)
             return
@@ -488,26 +426,6 @@ class Session:
         self._turn(Turn.REPLY_OVER, now)
         if self.floor in LISTENING:
             self._listen(now)
-
-    def _close_reply(
-        self,
-        reply: Reply,
-        text: str,
-        now: Instant,
-        *,
-        was_cut: bool,
-        bargein_ms: float | None = None,
-    ) -> None:
-        self._reply = self._chunker = None
-        if text:
-            self._add_line("assistant", text, now, is_interrupted=was_cut)
-        self._talk.report_agent_over(reply, now, was_cut=was_cut)
-        record = reply.record(
-            self._anchors, self._talk.turns, text, is_interrupted=was_cut, bargein_ms=bargein_ms
-        )
-        self._talk.turns += 1
-        self._talk.out.append(m.ReportTurn(record))
-        self.playout.forget_before(self.playout.heard_ms(now))
 
     # -------------------------------------------------------------------------------- interruption
 
@@ -538,7 +456,7 @@ class Session:
                 bargein_ms = self._talk.report_interruption(
                     heard, len(unsaid), now if held_at is None else held_at
                 )
-        self._close_reply(reply, heard, now, was_cut=True, bargein_ms=bargein_ms)
+        self._agent.close(heard, now, was_cut=True, bargein_ms=bargein_ms)
 
     def _hold(self, now: Instant) -> None:
         """Somebody speaks over the agent: stop the sound, and wait for words."""

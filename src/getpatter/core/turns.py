@@ -381,12 +381,17 @@ WAITING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.HELD, Floor.CLOSI
 """States that must not last: each has an alarm."""
 
 
+_REPLYING: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.AGENT, Floor.OVERLAP, Floor.HELD})
+
+
 @dataclass(slots=True)
 class TurnTable:
     """The floor of one call. It is told events with their instants and answers with acts."""
 
     reassure_after: float
     """Seconds the agent may owe words before the caller is told so (the dead-air watchdog)."""
+    again_after: float = 8.0
+    """The same, once they were told so."""
     closing_bound: float = 10.0
     """Seconds the last words may take."""
     confirm_within: float = 1.5
@@ -394,6 +399,8 @@ class TurnTable:
     floor: Floor = Floor.OPENING
     since: Instant = Instant(0.0)
     deadline: Instant | None = None
+    _is_told: bool = False
+    """Whether the caller was told already that the present reply takes its time."""
 
     def handle(self, event: Turn, now: Instant) -> tuple[Act, ...]:
         """Move to the next state. An ignored event changes nothing and asks for nothing."""
@@ -402,6 +409,10 @@ class TurnTable:
             return ()
         floor, acts = cell
         owed = {Floor.THINKING, Floor.DOUBT}
+        if event is Turn.ALARM:
+            self._is_told = True
+        elif event is Turn.TURN_ENDED or floor not in _REPLYING:
+            self._is_told = False
         if floor is not self.floor or event in {Turn.ALARM, Turn.TURN_ENDED}:
             # A cough while the agent thinks does not restart the clock of the silence.
             keeps_clock = floor in owed and self.floor in owed and event is not Turn.TURN_ENDED
@@ -417,5 +428,5 @@ class TurnTable:
         if floor is Floor.HELD:
             return Instant(now + self.confirm_within)
         if floor in WAITING:
-            return Instant(now + self.reassure_after)
+            return Instant(now + (self.again_after if self._is_told else self.reassure_after))
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from getpatter.core.manners import APOLOGY, Manners
+from getpatter.core.manners import APOLOGY, DEAD_AIR_AFTER, ONE_MOMENT, Manners
 from getpatter.types import PhoneNumber
 
 if TYPE_CHECKING:
@@ -63,8 +63,12 @@ def manners_of(orders: Orders) -> Manners:
             agent.preemptive_min_stable_ms / 1000 if agent.preemptive_generation else None
         ),
         apology=APOLOGY if agent.llm_error_message is None else agent.llm_error_message,
-        long_turn_message=agent.long_turn_message or "",
-        long_turn_after=float(agent.long_turn_message_after_s) if agent.long_turn_message else 8.0,
+        long_turn_message=(
+            ONE_MOMENT if agent.long_turn_message is None else agent.long_turn_message
+        ),
+        long_turn_after=(
+            float(agent.long_turn_message_after_s) if agent.long_turn_message else DEAD_AIR_AFTER
+        ),
         max_duration=float(orders.max_call_duration),
         idle_timeout=orders.idle_timeout,
         language=agent.language,

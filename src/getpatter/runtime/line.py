@@ -323,7 +323,7 @@ class Line:
             await self._wrap_up(call)
 
     def _begin(self, call: Call, changes: Mapping[str, object]) -> None:
-        self._arrange_at_carrier()
+        before = manners_of(self.orders)
         mode = self.orders.agent.mode
         orders = changed(self.orders, changes)
         if orders.agent.mode != mode:
@@ -344,7 +344,9 @@ class Line:
         if isinstance(desk, EngineDesk):
             desk.settle(first_message, variables)
         call.equip(lambda stream: desk.equip(agent, call, stream))
-        call.tell(m.Opened(first_message=first_message))
+        manners = manners_of(self.orders)
+        call.tell(m.Opened(first_message, manners=None if manners == before else manners))
+        self._arrange_at_carrier()
         self._is_open = True
         if self._has_lost:
             self._give_up()
