@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -32,17 +33,13 @@ def pipeline(
             return [ConnectionError("no")]
         return [wants(calls)] if calls and not request.results else [says]
 
-    return build_agent(
-        "You are the desk.",
-        None,
-        **{
-            "stt": ScriptedSTT(["Look it up."]),
-            "tts": ScriptedTTS(),
-            "llm": ActingLLM(act),
-            "first_message": GREETING,
-        }
-        | options,
-    )
+    given: dict[str, Any] = {
+        "stt": ScriptedSTT(["Look it up."]),
+        "tts": ScriptedTTS(),
+        "llm": ActingLLM(act),
+        "first_message": GREETING,
+    } | options
+    return build_agent("You are the desk.", None, **given)
 
 
 def engine(
@@ -52,12 +49,8 @@ def engine(
     if fails:
         script = [Fails(), Fails(), Says("Sorry.")]
     service = FakeRealtime(heard=["Look it up."], says=script)
-    return build_agent(
-        "You are the desk.",
-        None,
-        **{"engine": in_memory(Realtime(service.key), service), "first_message": GREETING}
-        | options,
-    )
+    given: dict[str, Any] = {"engine": in_memory(Realtime(service.key), service)}
+    return build_agent("You are the desk.", None, **given | {"first_message": GREETING} | options)
 
 
 BOTH = pytest.mark.parametrize("make", [pipeline, engine])
@@ -81,7 +74,7 @@ async def told(made: Agent, caller: Program, **serving: Any) -> tuple[Ended, lis
         call = await phone.talk(caller)
     spans = call.tape().heard_spans()
     return phone.calls[call.sid], [
-        (after.start - before.end) / 8000 for before, after in zip(spans, spans[1:], strict=False)
+        (after.start - before.end) / 8000 for before, after in pairwise(spans)
     ]
 
 

@@ -323,7 +323,6 @@ class Line:
             await self._wrap_up(call)
 
     def _begin(self, call: Call, changes: Mapping[str, object]) -> None:
-        before = manners_of(self.orders)
         mode = self.orders.agent.mode
         orders = changed(self.orders, changes)
         if orders.agent.mode != mode:
@@ -344,8 +343,7 @@ class Line:
         if isinstance(desk, EngineDesk):
             desk.settle(first_message, variables)
         call.equip(lambda stream: desk.equip(agent, call, stream))
-        manners = manners_of(self.orders)
-        call.tell(m.Opened(first_message, manners=None if manners == before else manners))
+        call.tell(m.Opened(first_message, manners=manners_of(self.orders)))
         self._arrange_at_carrier()
         self._is_open = True
         if self._has_lost:
