@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from getpatter.engines.google import GeminiLive as GeminiLive
     from getpatter.engines.openai import OpenAIRealtime as OpenAIRealtime
     from getpatter.engines.openai_realtime_2 import OpenAIRealtime2 as OpenAIRealtime2
+    from getpatter.engines.ultravox import UltravoxRealtime as UltravoxRealtime
     from getpatter.errors import AllProvidersFailedError as AllProvidersFailedError
     from getpatter.errors import AuthenticationError as AuthenticationError
     from getpatter.errors import CallEndedError as CallEndedError
@@ -265,6 +266,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
     "TwilioAdapter": "carriers.twilio",
+    "UltravoxRealtime": "engines.ultravox",
     "VADEvent": "vad.base",
     "VADProvider": "vad.base",
     "WhisperSTT": "stt.whisper",

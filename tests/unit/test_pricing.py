@@ -149,3 +149,9 @@ def test_the_table_is_dated_sourced_and_nobodys_to_change() -> None:
     assert all(entry["source"] and entry["read"] for entry in table.values())
     table["deepgram"]["price"] = 99
     assert calculate_stt_cost("deepgram", 60, "something-new") == pytest.approx(0.0048)
+
+
+def test_an_engine_may_be_paid_by_the_minute() -> None:
+    table = pricing.merge_pricing({"house": {"kind": "engine", "unit": "minute", "price": 0.06}})
+    assert pricing.calculate_engine_cost("house", 90, "any", table) == pytest.approx(0.09)
+    assert pricing.calculate_engine_cost("nobody", 90, "any", table) is None
