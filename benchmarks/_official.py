@@ -32,6 +32,10 @@ _TELNYX_NAMES: Final = {
     "record_stop": "action_stop_recording",
     "streaming_stop": "action_stop_streaming",
 }
+_TELNYX_ON_THE_WIRE: Final = {
+    ("action_bridge", "call_control_id"): "call_control_id_to_bridge_with",
+}
+"""Names that the client library writes differently from the wire, and the schema made from it with it."""
 _PLIVO_METHODS: Final = {
     "POST /Call/": ("calls", "Calls", "create"),
     "POST /Call/{id}/": ("calls", "Calls", "update"),
@@ -162,7 +166,11 @@ def _telnyx(request: Any) -> str | None:
     schema = _document("telnyx")["commands"].get(name)
     if schema is None or not operation.startswith("POST "):
         return None
-    return _misfit(dict(request.body), schema, {"$defs": schema.get("$defs", {})})
+    body = {
+        _TELNYX_ON_THE_WIRE.get((name, field), field): value
+        for field, value in request.body.items()
+    }
+    return _misfit(body, schema, {"$defs": schema.get("$defs", {})})
 
 
 @cache

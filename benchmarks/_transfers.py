@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
-from benchmarks._scenarios import SAID, Scenario, scenario
+from benchmarks._scenarios import REPLY_SAID, SAID, Scenario, scenario
 from benchmarks._stage import REPLY, THIRD, WORDS, Stage, must, must_be
 from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Caller, Program, babble, hang_up, listen, say, wait
@@ -15,6 +16,11 @@ from getpatter.testing.callers import Caller, Program, babble, hang_up, listen, 
 TRANSFERS: Final[list[Scenario]] = []
 transfer: Final = partial(scenario, into=TRANSFERS)
 
+HAS_WAY_BACK: Final = find_spec("getpatter.runtime.handover") is not None
+back: Final = partial(transfer, only=lambda _: HAS_WAY_BACK)
+"""Rows about callers who come back: only where the package under test can bring them back."""
+
+SUMMARY: Final = "Ms <Jones> & \"co\" want to rebook 'Tuesday'"
 SORRY: Final = "They cannot be reached."
 TALKS: Final = Callee(rings_s=2, talks_s=20)
 
@@ -35,6 +41,14 @@ class Desk:
             return REPLY
         self.results.append(await control.transfer(THIRD, **self.options))
         return "" if self.results[0]["status"] == "transferring" else SORRY
+
+
+class WarmDesk(Desk):
+    """The same; whoever shall take the call is told about it first."""
+
+    def __init__(self) -> None:
+        """With a summary that a document must not stumble over."""
+        super().__init__(mode="warm", summary=SUMMARY)
 
 
 def _patient() -> Program:
@@ -78,6 +92,20 @@ async def _refused_at_once(stage: Stage) -> None:
     must_be("others who were called", _others(stage, call), [])
 
 
+async def _brought_back(stage: Stage, callee: Callee, why: str) -> Any:
+    stage.somebody(callee, THIRD)
+    call = stage.ring(_patient())
+    await call.ended(within_s=300)
+    end = await stage.farewell(call)
+    must_be("result", stage.serving["on_message"].results[0]["status"], "transferring")
+    note = f"[Transfer failed: {why}. The caller is connected to you again.]"
+    talk = [*SAID[:2], ("user", note), ("assistant", SORRY), SAID[1], REPLY_SAID]
+    must_be("transcript", stage.of(call).said, talk)
+    must_be("reason", end["reason"], "caller_hangup")
+    must_be("streams", len(call.rides), 2)
+    return call
+
+
 @transfer("cold transfer: accepted", serving={"on_message": Desk})
 async def cold_accepted(stage: Stage) -> None:
     call = await _accepted(stage, "cold")
@@ -89,3 +117,55 @@ async def cold_accepted(stage: Stage) -> None:
 @transfer("cold transfer: refused at once", serving={"on_message": Desk})
 async def cold_refused(stage: Stage) -> None:
     await _refused_at_once(stage)
+
+
+@back("cold transfer: busy after the hand-over, brought back", serving={"on_message": Desk})
+async def cold_busy(stage: Stage) -> None:
+    await _brought_back(stage, Callee(outcome="busy"), "the line was busy")
+
+
+@back("cold transfer: unanswered, brought back", serving={"on_message": Desk})
+async def cold_unanswered(stage: Stage) -> None:
+    await _brought_back(stage, Callee(rings_s=60), "nobody answered")
+
+
+@back("warm transfer: accepted, told first", serving={"on_message": WarmDesk})
+async def warm_accepted(stage: Stage) -> None:
+    await _accepted(stage, "warm")
+    said = [word for each in stage.carrier.calls for word in each.words]
+    must_be("the target was told", said, [SUMMARY])
+
+
+@back("warm transfer: refused at once", serving={"on_message": WarmDesk})
+async def warm_refused(stage: Stage) -> None:
+    await _refused_at_once(stage)
+
+
+@back("warm transfer: busy, brought back", serving={"on_message": WarmDesk})
+async def warm_busy(stage: Stage) -> None:
+    await _brought_back(stage, Callee(outcome="busy"), "the line was busy")
+
+
+@back("warm transfer: unanswered, brought back", serving={"on_message": WarmDesk})
+async def warm_unanswered(stage: Stage) -> None:
+    await _brought_back(stage, Callee(rings_s=60), "nobody answered")
+
+
+@back("warm transfer: a machine answers, brought back", serving={"on_message": WarmDesk})
+async def warm_machine(stage: Stage) -> None:
+    machine = Callee(answered_by="machine_start", verdict_after_s=1)
+    await _brought_back(stage, machine, "an answering machine picked up")
+
+
+@back("warm transfer: caller hangs up while it rings", serving={"on_message": WarmDesk})
+async def warm_given_up(stage: Stage) -> None:
+    stage.somebody(Callee(rings_s=20), THIRD)
+    call = stage.ring(Caller(listen(), say(WORDS), wait(600_000), voice=babble))
+    await stage.until(lambda: _others(stage, call), "nobody was called")
+    await asyncio.sleep(3)
+    call.end("caller")
+    end = await stage.farewell(call)
+    must_be("reason", end["reason"], "caller_hangup")
+    [target] = _others(stage, call)
+    await stage.until(lambda: target.is_over, "it rings on")
+    must_be("the target was answered", target.answered_at, None)
