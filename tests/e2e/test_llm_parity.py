@@ -19,7 +19,7 @@ from getpatter.errors import (
 from getpatter.llm._model import Model
 from getpatter.llm.base import LLMChunk, LLMProvider
 from getpatter.testing.fake_llm import Calls, FakeLLM, Says
-from tests.support.llm_vendors import VENDORS, Vendor
+from tests.support.llm_vendors import WITH_PACKAGES, Vendor
 
 WEATHER: Final = {
     "type": "function",
@@ -76,7 +76,7 @@ class Pair:
         pytest.fail(f"no failure after {said}")
 
 
-@pytest.fixture(params=VENDORS, ids=lambda vendor: vendor.name)
+@pytest.fixture(params=WITH_PACKAGES, ids=lambda vendor: vendor.name)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     vendor: Vendor = request.param
     async with vendor.service(()) as service:

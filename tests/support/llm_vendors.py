@@ -76,6 +76,10 @@ VENDORS: Final = (
     Vendor(
         "google", FakeGemini, lambda key, url, limit: GoogleLLM(key, base_url=url, timeout=limit)
     ),
+)
+
+WITH_PACKAGES: Final = (
+    *VENDORS,
     *(
         (
             Vendor(
@@ -91,3 +95,4 @@ VENDORS: Final = (
         else ()
     ),
 )
+"""And those that an installed package speaks to."""

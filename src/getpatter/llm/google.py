@@ -7,7 +7,8 @@ https://ai.google.dev/gemini-api/docs/thought-signatures
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final, TypedDict, Unpack, cast
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import msgspec
 
 from getpatter.config import credential, is_on, setting
 from getpatter.errors import AuthenticationError, PatterError
+from getpatter.llm._google_tokens import AccessToken, Tokens
 from getpatter.llm._model import FIRST_TOKEN_S, Model, Who, refuse_unknown
 from getpatter.llm._sse import AnswerReader, Event, Item, Refused, decoded
 from getpatter.llm._talk import (
@@ -39,6 +41,7 @@ _BROKEN: Final = frozenset(
 )
 _COMPLETE: Final = frozenset({"STOP", "MAX_TOKENS"})
 _BAD_REQUEST: Final = 400
+_KEYS: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 
 class GoogleOptions(TypedDict, total=False):
@@ -295,6 +298,7 @@ class LLM(Model):
         location: str | None = None,
         temperature: float | None = None,
         max_output_tokens: int | None = None,
+        access_token: AccessToken | None = None,
         base_url: str | None = None,
         timeout: float = FIRST_TOKEN_S,
         **sampling: Unpack[GoogleOptions],
@@ -304,11 +308,15 @@ class LLM(Model):
         Args:
             api_key: Else the environment variables `GEMINI_API_KEY` and `GOOGLE_API_KEY`, in this order.
             model: Any text model of the vendor.
-            vertexai: Ask Vertex AI instead, with an API key that it accepts. `GOOGLE_GENAI_USE_VERTEXAI` sets it too.
-            project: Project in Vertex AI, else `GOOGLE_CLOUD_PROJECT`.
-            location: Region in Vertex AI, else `GOOGLE_CLOUD_LOCATION`.
+            vertexai: Ask Vertex AI instead: with an API key that it accepts, or in a project of yours.
+                `GOOGLE_GENAI_USE_VERTEXAI` sets it too.
+            project: Project in Vertex AI, else `GOOGLE_CLOUD_PROJECT`. Without `api_key` the machine's credentials for
+                Google Cloud are used (extra `google`), or `access_token`.
+            location: Region in Vertex AI, else `GOOGLE_CLOUD_LOCATION`, else `"global"`.
             temperature: 0 to 2; `None` leaves it to the vendor.
             max_output_tokens: The longest answer; `max_tokens` means the same.
+            access_token: For a project: a token, or a function (async or not) that gives one that is valid now. Neither
+                shown nor pickled.
             base_url: Another address that speaks the same protocol, without the version.
             timeout: Seconds to the first word or tool call, and between one and the next.
             **sampling: `top_p`, `top_k`, `stop`, `seed`, `response_format`, `tool_choice`, `frequency_penalty`,
@@ -319,6 +327,7 @@ class LLM(Model):
         Raises:
             ValueError: no key, or an argument that cannot be.
             TypeError: an unknown keyword.
+            ImportError: a project without `api_key` and `access_token`, and the extra is not installed.
         """
         owner = type(self).__name__
         known = frozenset(GoogleOptions.__annotations__)
@@ -326,10 +335,16 @@ class LLM(Model):
         self._vertex = vertexai or is_on("GOOGLE_GENAI_USE_VERTEXAI")
         self._project = project or setting("GOOGLE_CLOUD_PROJECT")
         self._location = location or setting("GOOGLE_CLOUD_LOCATION")
+        in_project = self._vertex and bool(self._project) and not (api_key or "").strip()
+        if in_project:
+            self._location = self._location or "global"
         if self._vertex and bool(self._project) != bool(self._location):
             raise ValueError(f"{owner}: Vertex AI needs project and location, or neither of them")
+        self._tokens = Tokens(owner, access_token) if in_project else None
+        self._bearer = ""
+        key = "in-project" if in_project else credential(_KEYS, api_key, owner=owner)
         super().__init__(
-            credential(("GEMINI_API_KEY", "GOOGLE_API_KEY"), api_key, owner=owner),
+            key,
             model=model.removeprefix("models/"),
             base_url=base_url or (self._vertex_url() if self._vertex else _BASE_URL),
             timeout=timeout,
@@ -345,6 +360,7 @@ class LLM(Model):
                 **sampling,
             },
         )
+        self._key = "" if in_project else key
         self._temperature = temperature
         self._max_output_tokens = max_output_tokens
         self._sampling = sampling
@@ -402,10 +418,24 @@ class LLM(Model):
             {
                 "content-type": "application/json",
                 "accept": "text/event-stream",
-                "x-goog-api-key": self._key,
+                **self._credentials(),
             },
             msgspec.json.encode(body),
         )
+
+    def _credentials(self) -> dict[str, str]:
+        if self._tokens is not None:
+            return {"authorization": f"Bearer {self._bearer}"}
+        return {"x-goog-api-key": self._key}
+
+    async def _incoming(
+        self, messages: Sequence[Message], tools: Sequence[Message] | None, who: Who
+    ) -> AsyncGenerator[bytes, None]:
+        if self._tokens is not None:
+            self._bearer = await self._tokens.now()
+        async with aclosing(super()._incoming(messages, tools, who)) as body:
+            async for data in body:
+                yield data
 
     def _reader(self) -> AnswerReader:
         return Reader(self._signatures)

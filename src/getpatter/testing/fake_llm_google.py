@@ -21,6 +21,7 @@ from getpatter.testing.fake_speech import Call, Refusal
 
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED",
@@ -140,3 +141,19 @@ class FakeGemini(FakeLLM):
 
 def _signature(call_id: str) -> str:
     return base64.b64encode(f"sealed {call_id}".encode()).decode()
+
+
+class FakeVertex(FakeGemini):
+    """The same in a project of Google Cloud: the key is an access token, and the path names project and location."""
+
+    def may_enter(self, call: Call) -> Refusal | None:
+        """401 for a wrong token, 403 for somebody else's project."""
+        if call.method == "HEAD":
+            return None
+        if call.headers.get("authorization") != f"Bearer {self.key}":
+            return self.refused(
+                401, "Request had invalid authentication credentials.", "ACCESS_TOKEN"
+            )
+        if "/projects/my-project/locations/" not in call.path:
+            return self.refused(403, "Permission denied on resource project.", "CONSUMER_INVALID")
+        return None
