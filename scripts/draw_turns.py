@@ -31,13 +31,14 @@ _PLACES: Final = {
     Floor.SILENCED: (110, 730),
     Floor.CLOSING: (560, 730),
     Floor.CLOSED: (1000, 730),
+    Floor.AWAY: (760, 90),
 }
 _BOX: Final = (128, 46)
-_EVERYWHERE: Final = frozenset({Turn.CLOSE_ASKED, Turn.GONE, Turn.MACHINE_FOUND})
+_EVERYWHERE: Final = frozenset({Turn.CLOSE_ASKED, Turn.GONE, Turn.MACHINE_FOUND, Turn.HANDED_OVER})
 """Arrows that leave nearly every state; drawn as a sentence, not as thirty lines."""
 _NOTE: Final = (
     "From every state: “close asked” leads to closing, “gone” to closed (reported); "
-    "until the call closes, “machine found” leads to silenced."
+    "“handed over” to away; until the call closes, “machine found” leads to silenced."
 )
 
 

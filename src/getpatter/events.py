@@ -39,6 +39,8 @@ class PatterEventType(StrEnum):
     """The payload of `on_call_end`."""
     CALL_STATUS = "call_status"
     """`status`"""
+    TRANSFER_ENDED = "transfer_ended"
+    """`mode`, and `status`: `connected`, or why nobody took the caller, who is then back."""
     RECORDING_READY = "recording_ready"
     """`recording_id`, `url`, `duration_seconds`, `channels`, `format`, once the carrier has the recording."""
     CALL_COST_UPDATED = "call_cost_updated"

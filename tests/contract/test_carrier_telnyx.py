@@ -384,7 +384,7 @@ def test_the_end_of_a_message_and_the_cost_are_told() -> None:
     assert not read("call.cost", call_control_id=CALL, total_cost="free")
 
 
-@pytest.mark.parametrize("kind", ["call.dtmf.received", "streaming.started", "call.bridged", "x"])
+@pytest.mark.parametrize("kind", ["call.dtmf.received", "streaming.started", "x"])
 def test_other_events_mean_nothing(kind: str) -> None:
     assert not read(kind, call_control_id=CALL, digit="5")
 

@@ -30,6 +30,7 @@ from getpatter.carriers.base import (
     Stream,
     StreamStarted,
     StreamStopped,
+    TransferOver,
     Verdict,
     WebhookEvent,
     WireEvent,
@@ -194,6 +195,9 @@ class Board:
     def expect(self, reference: str = "CA1") -> str:
         grant = Grant(reference, "acme", "inbound", Instant(self.now() + INBOUND_LIFE), reference)
         return self.tokens.mint(grant, now=self.now())
+
+    def take_back(self, carrier: Carrier, event: TransferOver) -> Stream | None:
+        return None
 
     def fetch(self, reference: str) -> WebhookReply | None:
         del reference

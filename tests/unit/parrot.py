@@ -13,6 +13,7 @@ from getpatter.carriers.base import (
     Stream,
     StreamStarted,
     StreamStopped,
+    TransferOver,
     WebhookEvent,
 )
 from getpatter.net.messages import WebhookReply
@@ -113,6 +114,9 @@ class Board:
 
     def is_expected(self, reference: str, token: str) -> bool:
         return token == "the-token"
+
+    def take_back(self, carrier: Carrier, event: TransferOver) -> Stream | None:
+        return None
 
     def fetch(self, reference: str) -> WebhookReply | None:
         """Nothing is kept for the carrier."""

@@ -22,6 +22,7 @@ RATE = 8000
 
 class _Line:
     is_over = False
+    is_handed_over = False
 
     def __init__(self) -> None:
         self.hang_ups: list[str] = []

@@ -43,7 +43,9 @@ def test_closed_is_final() -> None:
 @pytest.mark.parametrize("floor", [floor for floor in Floor if floor is not Floor.CLOSED])
 def test_every_state_can_be_left_for_good(floor: Floor) -> None:
     assert TABLE[floor, Turn.GONE][0] is Floor.CLOSED
-    assert floor is Floor.CLOSING or TABLE[floor, Turn.CLOSE_ASKED][0] is Floor.CLOSING
+    assert (
+        floor in {Floor.CLOSING, Floor.AWAY} or TABLE[floor, Turn.CLOSE_ASKED][0] is Floor.CLOSING
+    )
 
 
 def test_every_state_is_reached() -> None:
@@ -73,7 +75,7 @@ def test_complete_words_are_answered_wherever_they_are_heard() -> None:
 
 
 def test_a_voice_that_ends_is_confirmed_wherever_somebody_listens() -> None:
-    for floor in set(Floor) - {Floor.SILENCED, Floor.CLOSING, Floor.CLOSED}:
+    for floor in set(Floor) - {Floor.SILENCED, Floor.CLOSING, Floor.AWAY, Floor.CLOSED}:
         assert TABLE[floor, Turn.CALLER_STOPPED][1] == (Act.ASK_FINAL,)
 
 

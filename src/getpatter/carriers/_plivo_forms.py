@@ -22,7 +22,11 @@ from getpatter.carriers.base import (
     DocumentAsked,
     MachineJudged,
     RecordingFinished,
+    RoomChanged,
     Stream,
+    TargetProgressed,
+    TargetState,
+    TransferOver,
     WebhookEvent,
 )
 from getpatter.errors import ErrorCode, PatterConfigError, WireError
@@ -182,11 +186,13 @@ def events(kind: str, request: WebhookRequest) -> Sequence[WebhookEvent]:
         case "voice" | "status":
             return (_progressed(call_id, reference, form, delivery),)
         case "amd":
-            return (_judged(call_id, form, delivery),)
+            return (_judged(call_id, reference, form, delivery),)
         case "recording":
             return (_recorded(call_id, form, delivery),)
         case "transfer" | "voicemail" if reference:
             return (DocumentAsked(call_id, reference, delivery),)
+        case "transfer":
+            return _of_transfer(call_id, form, delivery)
         case _:
             return ()
 
@@ -240,15 +246,47 @@ def _progressed(
     )
 
 
-def _judged(call_id: str, form: Mapping[str, str], delivery: str) -> MachineJudged:
+_DIALLED: Final[Mapping[str, TargetState]] = {
+    "completed": "connected",
+    "busy": "busy",
+    "no-answer": "no-answer",
+    "timeout": "no-answer",
+}
+
+
+def _of_transfer(
+    call_id: str, form: Mapping[str, str], delivery: str
+) -> Sequence[TargetProgressed | TransferOver | RoomChanged]:
+    """What `<Dial>` and `<Conference>` report, by their callbacks and when they are over."""
+    is_gone = form.get("CallStatus") in FINAL_STATUSES
+    match form:
+        case {"ConferenceAction": "enter" | "exit" as action}:
+            room = form.get("ConferenceName", "")
+            return (RoomChanged(call_id, room, action == "enter", delivery),)
+        case {"DialAction": "connected"}:
+            target = form.get("DialBLegUUID", "")
+            return (TargetProgressed(call_id, "connected", target, delivery),)
+        case {"DialAction": _}:
+            return ()
+        case {"DialStatus": status}:
+            return (TransferOver(call_id, _DIALLED.get(status, "failed"), is_gone),)
+        case {"ConferenceName": _}:
+            return (TransferOver(call_id, "connected", is_gone),)
+        case _:
+            return ()
+
+
+def _judged(call_id: str, reference: str, form: Mapping[str, str], delivery: str) -> MachineJudged:
     raw = form.get("Machine", "").lower()
     match raw:
         case "true":
-            return MachineJudged(call_id, "machine", raw, delivery=delivery)
+            return MachineJudged(call_id, "machine", raw, delivery=delivery, reference=reference)
         case "false":
-            return MachineJudged(call_id, "human", raw, delivery=delivery)
+            return MachineJudged(call_id, "human", raw, delivery=delivery, reference=reference)
         case _:
-            return MachineJudged(call_id, "unknown", clean(raw), delivery=delivery)
+            return MachineJudged(
+                call_id, "unknown", clean(raw), delivery=delivery, reference=reference
+            )
 
 
 def _recorded(call_id: str, form: Mapping[str, str], delivery: str) -> RecordingFinished:
@@ -325,8 +363,16 @@ def speak(text: str, language: str) -> ET.Element:
     return verb
 
 
-def dial(target: str, from_number: str) -> ET.Element:
-    """The verb that connects the caller to a number or a `sip:` URI."""
-    verb = element("Dial", callerId=bare(from_number), timeout=_RINGS_S)
+def dial(target: str, from_number: str, *, told: str) -> ET.Element:
+    """The verb that connects the caller to a number or a `sip:` URI; `told`: URL for what comes of it."""
+    verb = element(
+        "Dial",
+        callerId=bare(from_number),
+        timeout=_RINGS_S,
+        action=told,
+        method="POST",
+        callbackUrl=told,
+        callbackMethod="POST",
+    )
     verb.append(element("Number" if is_e164(target) else "User", bare(target)))
     return verb

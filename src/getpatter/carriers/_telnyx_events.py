@@ -30,6 +30,8 @@ from getpatter.carriers.base import (
     RecordingFinished,
     StreamAwaited,
     StreamFailed,
+    TargetProgressed,
+    TargetState,
     Verdict,
     WebhookEvent,
 )
@@ -183,6 +185,8 @@ def _malformed(text: str) -> WireError:
 
 def _initiated(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
     payload = data.payload
+    if state.is_target:
+        return ()
     if payload.direction == "outgoing":
         return (
             CallProgressed(call_id, "ringing", data.event_type, state.reference, delivery=data.id),
@@ -197,7 +201,29 @@ def _initiated(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent
     return (CallArrived(call_id, payload.caller, payload.to, params, data.id),)
 
 
+def _target(call_id: str, state: State, data: _Data, where: TargetState) -> Sequence[WebhookEvent]:
+    """News of the one to whom the caller of another call is transferred."""
+    return (TargetProgressed(state.reference, where, call_id, data.id),)
+
+
+_FAILED: Final[Mapping[str, TargetState]] = {
+    "normal_clearing": "gone",
+    "user_busy": "busy",
+    "no_answer": "no-answer",
+    "timeout": "no-answer",
+    "originator_cancel": "no-answer",
+}
+
+
+def _bridged(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
+    if state.is_target:
+        return _target(call_id, state, data, "connected")
+    return (TargetProgressed(call_id, "connected", delivery=data.id),)
+
+
 def _answered(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
+    if state.is_target:
+        return _target(call_id, state, data, "answered")
     delivery = data.id
     up = CallProgressed(call_id, "in-progress", data.event_type, state.reference, delivery=delivery)
     if state.asked is not None or not state.reference:
@@ -207,21 +233,30 @@ def _answered(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]
 
 def _hung_up(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
     cause = data.payload.hangup_cause or ""
+    if state.is_target:
+        return _target(call_id, state, data, _FAILED.get(cause, "failed"))
     status: CallStatus = _HANGUP_CAUSES.get(cause, "failed")
     return (CallProgressed(call_id, status, clean(cause), state.reference, delivery=data.id),)
 
 
-def _judged(call_id: str, _: State, data: _Data) -> Sequence[WebhookEvent]:
+def _judged(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
     raw = data.payload.result or ""
+    if state.is_target:
+        is_machine = _MACHINES.get(raw) in {"machine", "fax"}
+        return _target(call_id, state, data, "machine") if is_machine else ()
     return (MachineJudged(call_id, _MACHINES.get(raw, "unknown"), clean(raw), delivery=data.id),)
 
 
-def _greeting_over(call_id: str, _: State, data: _Data) -> Sequence[WebhookEvent]:
+def _greeting_over(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
+    if state.is_target:
+        return ()
     raw = clean(data.payload.result or "")
     return (MachineJudged(call_id, "machine", raw, greeting_ended=True, delivery=data.id),)
 
 
-def _spoken(call_id: str, _: State, data: _Data) -> Sequence[WebhookEvent]:
+def _spoken(call_id: str, state: State, data: _Data) -> Sequence[WebhookEvent]:
+    if state.is_target:
+        return _target(call_id, state, data, "briefed")
     return (MessageLeft(call_id, data.id),)
 
 
@@ -266,6 +301,7 @@ _Reader = Callable[[str, State, _Data], Sequence[WebhookEvent]]
 _READERS: Final[Mapping[str, _Reader]] = {
     "call.initiated": _initiated,
     "call.answered": _answered,
+    "call.bridged": _bridged,
     "call.hangup": _hung_up,
     "call.machine.detection.ended": _judged,
     "call.machine.premium.detection.ended": _judged,

@@ -18,7 +18,7 @@ CALL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_\-=+.~]{0,255}", re.ASCII)
 """A call control id, such as `v3:AbC…`. Letters, digits and what may stand in a path."""
 
 Codec = Literal["L16", "PCMU"]
-_STATE: Final = re.compile(r"(L16|PCMU|-);([\x21-\x7e]{0,300})", re.ASCII)
+_STATE: Final = re.compile(r"(L16|PCMU|-|T);([\x21-\x7e]{0,300})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,13 @@ class State:
     """Our name of the call."""
     asked: Codec | None = None
     """In which codec its stream was asked for; `None`: not yet."""
+    is_target: bool = False
+    """Whether this is the one that a caller is transferred to; `reference` is then the caller's call id."""
+
+    @staticmethod
+    def of_target(call_id: str) -> str:
+        """The `client_state` of the one that the caller of `call_id` is transferred to."""
+        return b64encode(f"T;{call_id}".encode()).decode()
 
     def text(self) -> str:
         """As `client_state`: base64."""
@@ -49,5 +56,7 @@ class State:
                 return cls(found[2], "L16")
             case "PCMU":
                 return cls(found[2], "PCMU")
+            case "T":
+                return cls(found[2], is_target=True)
             case _:
                 return cls(found[2])

@@ -22,8 +22,12 @@ from getpatter.carriers.base import (
     MachineClass,
     MachineJudged,
     RecordingFinished,
+    RoomChanged,
     Stream,
     StreamFailed,
+    TargetProgressed,
+    TargetState,
+    TransferOver,
     WebhookEvent,
 )
 from getpatter.errors import ErrorCode, PatterConfigError, WireError
@@ -179,6 +183,10 @@ def events(kind: str, request: WebhookRequest) -> Sequence[WebhookEvent]:
     """
     form = _form(request)
     call_id = form.get("CallSid", "")
+    if (
+        kind == "conference" and not call_id and form.get("ConferenceSid")
+    ):  # it began or ended, which its participants tell too
+        return ()
     if not CALL_SID.fullmatch(call_id):
         raise _malformed()
     delivery = request.headers.get("i-twilio-idempotency-token", "")
@@ -186,11 +194,13 @@ def events(kind: str, request: WebhookRequest) -> Sequence[WebhookEvent]:
         case "voice":
             return (_arrived(call_id, form, request.query, delivery),)
         case "status":
-            return (_progressed(call_id, form, delivery),)
+            return _status(call_id, form, delivery)
         case "amd":
             return (_judged(call_id, form, delivery),)
         case "recording":
             return _recorded(call_id, form, delivery)
+        case "transfer" | "conference":
+            return _of_transfer(kind, call_id, form, delivery)
         case "stream" if form.get("StreamEvent") == "stream-error":
             text = clean(form.get("StreamError", "")) or "no reason given"
             return (StreamFailed(call_id, text, delivery or f"{call_id}:stream-error:{text}"),)
@@ -242,6 +252,39 @@ def _progressed(call_id: str, form: Mapping[str, str], delivery: str) -> CallPro
         duration_seconds=_seconds(form.get("CallDuration")),
         delivery=delivery or f"{call_id}:{raw}:{form.get('SequenceNumber', '')}",
     )
+
+
+_DIALLED: Final[Mapping[str, TargetState]] = {
+    "completed": "connected",
+    "answered": "connected",
+    "busy": "busy",
+    "no-answer": "no-answer",
+}
+
+
+def _status(call_id: str, form: Mapping[str, str], delivery: str) -> Sequence[WebhookEvent]:
+    parent = form.get("ParentCallSid", "")
+    if not CALL_SID.fullmatch(parent):
+        return (_progressed(call_id, form, delivery),)
+    if form.get("CallStatus") != "in-progress":
+        return ()
+    # The leg that a `<Dial>` of ours has called: only its answer is asked for.
+    delivery = delivery or f"{parent}:{call_id}:answered"
+    return (TargetProgressed(parent, "connected", call_id, delivery),)
+
+
+def _of_transfer(
+    kind: str, call_id: str, form: Mapping[str, str], delivery: str
+) -> Sequence[WebhookEvent]:
+    if kind == "transfer":
+        state = _DIALLED.get(form.get("DialCallStatus", ""), "failed")
+        return (TransferOver(call_id, state, form.get("CallStatus") in FINAL_STATUSES),)
+    event = form.get("StatusCallbackEvent", "")
+    if event not in {"participant-join", "participant-leave"}:
+        return ()
+    delivery = delivery or f"{call_id}:{event}:{form.get('SequenceNumber', '')}"
+    room = form.get("FriendlyName", "")
+    return (RoomChanged(call_id, room, event == "participant-join", delivery),)
 
 
 def _judged(call_id: str, form: Mapping[str, str], delivery: str) -> MachineJudged:

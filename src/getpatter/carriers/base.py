@@ -166,6 +166,8 @@ class MachineJudged:
     raw: str
     greeting_ended: bool = False
     delivery: str = ""
+    reference: str = ""
+    """Our own reference of a call that we placed, where the carrier hands it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,44 @@ class DocumentAsked:
     delivery: str = ""
 
 
+TargetState = Literal[
+    "answered", "briefed", "connected", "busy", "no-answer", "failed", "gone", "machine"
+]
+"""Where the one stands to whom a caller is transferred. From `busy` on: the transfer has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetProgressed:
+    """News of the one to whom the caller of `call_id` is transferred."""
+
+    call_id: str
+    state: TargetState
+    target_id: str = ""
+    """The carrier's id of the target's own call, where it has one."""
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOver:
+    """A transfer is over, however it went, and the carrier asks what shall become of the caller."""
+
+    call_id: str
+    state: TargetState
+    """`connected`: they have talked."""
+    is_caller_gone: bool = False
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """A call entered or left a conference."""
+
+    call_id: str
+    room: str = field(repr=False)
+    is_in: bool
+    delivery: str = ""
+
+
 WebhookEvent = (
     CallArrived
     | CallProgressed
@@ -238,6 +278,9 @@ WebhookEvent = (
     | MessageLeft
     | CallCosted
     | DocumentAsked
+    | TargetProgressed
+    | TransferOver
+    | RoomChanged
 )
 
 Keep = Callable[[WebhookReply], str]
@@ -269,6 +312,51 @@ class Dial:
     ring_timeout: int | None = 25
     max_call_duration: int = 3600
     detects_machines: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A transfer whose target is told first who comes."""
+
+    call_id: str
+    """The caller's call."""
+    to: str = field(repr=False)
+    from_number: str = field(repr=False)
+    host: str
+    room: str = field(repr=False)
+    """Name of the conference where they meet; nobody else can guess it."""
+    reference: str
+    """Names the target's call in URLs."""
+    summary: str = field(default="", repr=False)
+    """What the target is told; empty: nothing."""
+    language: str = "en"
+    time_limit: int = 3600
+    serial: int = 0
+    """How many transfers of this call were asked for before."""
+
+
+class WarmSteps(Protocol):
+    """The requests of one warm transfer, in their order. Each raises `PatterError` when it is refused."""
+
+    def hold(self) -> Exchange[None]:
+        """Let the caller wait; our stream ends. Raises before anything is asked when the rest cannot be done."""
+        ...
+
+    def call_target(self) -> Exchange[str]:
+        """Ring the target, who is told the summary; returns the id of the request, or of the target's call."""
+        ...
+
+    def brief(self, target_id: str) -> Exchange[None] | None:
+        """The target has answered: tell it the summary. `None`: it is being told."""
+        ...
+
+    def join(self, target_id: str) -> Exchange[None] | None:
+        """The target was told: let both hear each other. `None`: they meet by themselves."""
+        ...
+
+    def resume(self) -> Exchange[None] | None:
+        """Nobody came: take the caller off hold, before `Carrier.reconnect`. `None`: nothing is needed."""
+        ...
 
 
 class Carrier(Protocol):
@@ -369,6 +457,14 @@ class Carrier(Protocol):
         `serial`: how many transfers of this call were asked for before. It tells a second transfer from a
         repetition of the first. `keep`: for carriers that fetch the document which says so.
         """
+        ...
+
+    def warm(self, order: Warm, *, keep: Keep) -> WarmSteps:
+        """How a warm transfer is made here. `keep`: for carriers that fetch documents."""
+        ...
+
+    def reconnect(self, call_id: str, stream: Stream, *, keep: Keep) -> Exchange[None]:
+        """Bring a caller back whom nobody took: connect the audio of a running call to `stream`, a new one."""
         ...
 
     def send_keys(

@@ -22,6 +22,7 @@ import msgspec
 
 from getpatter.carriers import _plivo_forms as forms
 from getpatter.carriers._plivo_adapter import PlivoAdapter
+from getpatter.carriers._plivo_warm import WarmTransfer
 from getpatter.carriers._plivo_wire import Wire
 from getpatter.carriers.base import (
     NOT_FOR_SALE,
@@ -30,6 +31,7 @@ from getpatter.carriers.base import (
     Keep,
     Stream,
     Verdict,
+    Warm,
     WebhookEvent,
     checked_country,
 )
@@ -361,8 +363,16 @@ class Carrier:
             PatterConfigError: `to` is neither, or there is no `keep`.
         """
         del serial
-        document = forms.reply(forms.dial(to, from_number))
+        document = forms.reply(forms.dial(to, from_number, told=forms.hook(host, "transfer")))
         yield from self._redirect(call_id, "transfer", document, host, keep)
+
+    def warm(self, order: Warm, *, keep: Keep) -> WarmTransfer:
+        """By a conference, in documents that are kept for Plivo."""
+        return WarmTransfer(order, keep, self._to_transfer, self._place)
+
+    def reconnect(self, call_id: str, stream: Stream, *, keep: Keep) -> Exchange[None]:
+        """Redirect a running call to a new stream."""
+        yield from self._to_transfer(call_id, self.connect(stream), stream.host, keep)
 
     def leave_message(
         self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
@@ -403,6 +413,11 @@ class Carrier:
             return float(amount)
         except ValueError:
             return None
+
+    def _to_transfer(
+        self, call_id: str, document: WebhookReply, host: str, keep: Keep
+    ) -> Exchange[None]:
+        yield from self._redirect(call_id, "transfer", document, host, keep)
 
     def _redirect(
         self,

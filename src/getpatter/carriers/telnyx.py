@@ -30,12 +30,14 @@ from getpatter.carriers import _telnyx_events as incoming
 from getpatter.carriers import _telnyx_forms as forms
 from getpatter.carriers._telnyx_adapter import TelnyxAdapter
 from getpatter.carriers._telnyx_state import CALL_ID, NAME, Codec, State
+from getpatter.carriers._telnyx_warm import WarmTransfer
 from getpatter.carriers._telnyx_wire import ByteOrder, Wire
 from getpatter.carriers.base import (
     Dial,
     Keep,
     Stream,
     Verdict,
+    Warm,
     WebhookEvent,
 )
 from getpatter.config import LocalConfig, optional_credential
@@ -389,8 +391,28 @@ class Carrier:
             "timeout_secs": 30,
             "time_limit_secs": _LONGEST_CALL,
             "webhook_url": _hook(host),
+            "target_leg_client_state": State.of_target(call_id),
         }
         yield from self._order(call_id, "transfer", body, serial)
+
+    def warm(self, order: Warm, *, keep: Keep) -> WarmTransfer:
+        """By commands: music for the caller, a call to the target, a bridge."""
+        del keep
+        return WarmTransfer(order, self._order, self._place_target)
+
+    def _place_target(self, body: Mapping[str, object]) -> Exchange[str]:
+        mark = json.dumps(body, sort_keys=True)
+        body = {
+            **body,
+            "connection_id": self.connection_id,
+            "command_id": _command_id(str(body["link_to"]), "dial target", mark),
+        }
+        return self._placed((yield self.request("POST", "/calls", body)))
+
+    def reconnect(self, call_id: str, stream: Stream, *, keep: Keep) -> Exchange[None]:
+        """Ask for the audio of a running call again."""
+        del keep
+        yield from self.open_stream(call_id, stream, attempt=0)
 
     def leave_message(
         self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None

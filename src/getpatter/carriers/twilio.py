@@ -19,6 +19,7 @@ import msgspec
 
 from getpatter.carriers import _twilio_forms as forms
 from getpatter.carriers._twilio_adapter import TwilioAdapter
+from getpatter.carriers._twilio_warm import WarmTransfer
 from getpatter.carriers._twilio_wire import Wire
 from getpatter.carriers.base import (
     FINAL_STATUSES,
@@ -28,6 +29,7 @@ from getpatter.carriers.base import (
     Keep,
     Stream,
     Verdict,
+    Warm,
     WebhookEvent,
     checked_country,
 )
@@ -377,8 +379,21 @@ class Carrier:
         forms.check_target(to)
         after = f"{forms.hook(host, 'transfer')}?{urlencode({'call': call_id})}"
         verb = forms.dial(to, answerOnBridge="true", timeout="30", action=after)
+        # The action comes when they have talked; that they talk at all is told here.
+        verb[0].set("statusCallback", forms.hook(host, "status"))
+        verb[0].set("statusCallbackEvent", "answered")
         document = forms.inline(verb)
-        self._body((yield self._update(call_id, is_repeatable=False, Twiml=document)))
+        yield from self._redirect(call_id, document)
+
+    def warm(self, order: Warm, *, keep: Keep) -> WarmTransfer:
+        """By a conference; the documents go with the requests."""
+        del keep
+        return WarmTransfer(order, self._redirect, self._place)
+
+    def reconnect(self, call_id: str, stream: Stream, *, keep: Keep) -> Exchange[None]:
+        """Redirect a running call to a new stream."""
+        del keep
+        yield from self._redirect(call_id, forms.inline(forms.connect(stream)))
 
     def leave_message(
         self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
@@ -419,6 +434,9 @@ class Carrier:
             return None
 
     # ------------------------------------------------------------------------- requests and answers
+
+    def _redirect(self, call_id: str, document: str) -> Exchange[None]:
+        self._body((yield self._update(call_id, is_repeatable=False, Twiml=document)))
 
     def _update(self, call_id: str, *, is_repeatable: bool = True, **form: str) -> HttpRequest:
         return self._request(

@@ -163,6 +163,8 @@ class _NoLine:
 
     is_over = False
 
+    is_handed_over = False
+
     async def transfer(
         self, number: str, *, mode: str, summary: str, allow_any: bool
     ) -> dict[str, object]:

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 from getpatter.core import messages as m
-from getpatter.core.barge_in import BargeIn
+from getpatter.core.absence import Absence
+from getpatter.core.hearing import hearing
 from getpatter.core.history import History, Line, Role
 from getpatter.core.manners import Manners
 from getpatter.core.playout import Audio, Playout
 from getpatter.core.reply import Anchors, Reply
-from getpatter.core.speech_gate import SpeechGate, SpeechStarted, SpeechStopped
+from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
 from getpatter.core.turns import Floor, Turn, TurnTable
 from getpatter.types import AudioFormat, Instant
 
@@ -37,12 +38,8 @@ class Conversation:
             confirm_within=manners.barge_in_confirm_within,
             since=began_at,
         )
-        self.gate = SpeechGate(
-            min_speech_ms=manners.min_speech_ms,
-            min_silence_ms=manners.min_silence_ms,
-            threshold=manners.speech_threshold,
-        )
-        self.barge_in = BargeIn(manners.barge_in_threshold_ms, manners.speech_threshold)
+        self.gate, self.barge_in = hearing(manners)
+        self.absence = Absence()
         self.out: list[m.AnyCommand] = []
         self.turns = 0
         """Index of the turn that is being made."""
@@ -89,12 +86,27 @@ class Conversation:
                 return Turn.CLOSE_ASKED
             case m.MachineFound():
                 return Turn.MACHINE_FOUND
-            case m.StreamEnded(reason=reason):
-                self.end_reason = self.end_reason or reason
-                return Turn.GONE
+            case (
+                m.StreamEnded()
+                | m.CallOver()
+                | m.HandOverAsked()
+                | m.HandOverRefused()
+                | m.HandedOver()
+            ):
+                turn = self.absence.turn(event)
+                if turn is Turn.GONE and isinstance(event, m.StreamEnded | m.CallOver):
+                    self.end_reason = self.end_reason or event.reason
+                return turn
             case _:
                 pass  # of one kind of call only
         return None
+
+    def came_back(self, back: m.CameBack, now: Instant) -> None:
+        """The caller is here again, on another stream: nothing is known of its sound yet."""
+        self.absence.is_possible = False
+        self.playout.restart(back.format)
+        self.gate, self.barge_in = hearing(self.manners)
+        self.sound_at = now
 
     def commands(self) -> list[m.AnyCommand]:
         """What was asked for since the last time, in order."""

@@ -145,7 +145,9 @@ class DuplexSession:
         )
         return min((time for time in times if time is not None), default=None)
 
-    def _take(self, event: m.AnyInput, now: Instant) -> None:
+    def _take(  # noqa: C901 - one case for each input
+        self, event: m.AnyInput, now: Instant
+    ) -> None:
         match event:
             case m.Voiced():
                 self._voiced(event, now)
@@ -160,6 +162,8 @@ class DuplexSession:
             case m.SayAsked(text=text):
                 if text.strip() and not self._is_gone:
                     self._to_say.append(text)
+            case m.CameBack():
+                self._came_back(event, now)
             case m.Ticked():
                 self._ticked(now)
             case _:
@@ -253,6 +257,8 @@ class DuplexSession:
             case Act.REASSURE:
                 if self.manners.long_turn_message:
                     self._to_say.append(self.manners.long_turn_message)
+            case Act.LEAVE:
+                self._talk.out.append(m.LeaveStream())
             case Act.HANG_UP:
                 self._talk.hang_up(self._talk.close_reason)
             case Act.REPORT_END:
@@ -278,6 +284,15 @@ class DuplexSession:
             self._turn(Turn.CALLER_STARTED, now)
         elif self._caller.is_unanswered:
             self._turn(Turn.TURN_ENDED, now)
+
+    def _came_back(self, back: m.CameBack, now: Instant) -> None:
+        if self.floor is not Floor.AWAY:
+            return
+        self._talk.came_back(back, now)
+        self._to_say.clear()
+        self._turn(Turn.CAME_BACK, now)
+        self._must_ask = True
+        self._turns(self._caller.came_back(back.note, self._next_turn, now), now)
 
     def _voiced(self, heard: m.Voiced, now: Instant) -> None:
         match self._talk.edge(heard):
@@ -433,7 +448,8 @@ class DuplexSession:
             return
         is_heard = reply.has_audio and not self._agent.live and self.playout.is_silent(now)
         heard = reply.text if is_heard else reply.heard(self.playout, now)
-        was_cut = not (is_heard and not self._asking.errands_of(reply))
+        is_whole = event is Turn.HANDED_OVER or not self._asking.errands_of(reply)
+        was_cut = not (is_heard and is_whole)
         if reply.has_audio and not is_heard:
             self._talk.out.append(m.SendClear())
         self._asking.stop_reply()

@@ -171,6 +171,14 @@ class EngineCaller:
         if due is None or not (self._keys.endswith("#") or now >= due):
             return ()
         text, self._keys = f"[DTMF: {self._keys}]", ""
-        self._enter(f"keys {now}", text, turn_index, now)
+        return self._tell_engine(f"keys {now}", text, turn_index, now)
+
+    def came_back(self, note: str, turn_index: int, now: Instant) -> tuple[Turn, ...]:
+        """The caller is here again: a turn of its own, which the engine must be told. Nobody is heard yet."""
+        self.engine_hears, self._own_voice = None, False
+        return self._tell_engine(f"back {now}", note, turn_index, now)
+
+    def _tell_engine(self, item: str, text: str, turn_index: int, now: Instant) -> tuple[Turn, ...]:
+        self._enter(item, text, turn_index, now)
         self._talk.out.append(m.TellEngine(text))
         return (Turn.TURN_ENDED,)

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from getpatter.core.manners import Manners
+from getpatter.types import AudioFormat
 
 EndReason = Literal[
     "caller_hangup",
@@ -176,6 +177,31 @@ class StreamEnded(Input, frozen=True, tag=True):
     reason: EndReason = "caller_hangup"
 
 
+class CallOver(Input, frozen=True, tag=True):
+    """The call itself is over, wherever the caller was."""
+
+    reason: EndReason = "caller_hangup"
+
+
+class HandOverAsked(Input, frozen=True, tag=True):
+    """The carrier is asked to connect the caller to somebody else: the end of the stream is not that of the call."""
+
+
+class HandOverRefused(Input, frozen=True, tag=True):
+    """The carrier will not: everything is as it was."""
+
+
+class HandedOver(Input, frozen=True, tag=True):
+    """The carrier has taken the caller; the stream means nothing any more."""
+
+
+class CameBack(Input, frozen=True, tag=True):
+    """The caller is here again, on a new stream. `note`: what the model shall know of it."""
+
+    note: str
+    format: AudioFormat
+
+
 class Ticked(Input, frozen=True, tag=True):
     """The session's deadline has come."""
 
@@ -327,6 +353,11 @@ AnyInput = (
     | CloseAsked
     | MachineFound
     | StreamEnded
+    | CallOver
+    | HandOverAsked
+    | HandOverRefused
+    | HandedOver
+    | CameBack
     | Ticked
     | EngineReady
     | EngineLost
@@ -531,6 +562,10 @@ class SayQuiet(Command, frozen=True):
     ticket: int
 
 
+class LeaveStream(Command, frozen=True):
+    """Let go of the stream: the caller is elsewhere, and may come back on another."""
+
+
 class HangUp(Command, frozen=True):
     """End the call at the carrier."""
 
@@ -590,6 +625,7 @@ AnyCommand = (
     | ReportSpeech
     | ReportTurn
     | SayQuiet
+    | LeaveStream
     | HangUp
     | Finish
 )

@@ -21,7 +21,7 @@ enough that memory and a carrier's limits never matter. `clear` drops it all in 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from getpatter.types import AudioFormat, Instant
@@ -100,6 +100,12 @@ class Playout:
     _kept: deque[bytes] = field(default_factory=deque)
     _kept_bytes: int = 0
     _is_paused: bool = False
+
+    def restart(self, audio_format: AudioFormat) -> None:
+        """Stand at the beginning of another stream; what belonged to the one before is forgotten."""
+        fresh = Playout(audio_format, self.prefix)
+        for each in fields(self):
+            setattr(self, each.name, getattr(fresh, each.name))
 
     # --------------------------------------------------------------------------------------- filling
 

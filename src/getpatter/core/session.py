@@ -136,6 +136,8 @@ class Session:
                     self._turn(Turn.CONFIRMED, now)
             case m.ResultCame():
                 self._has_result = True
+            case m.CameBack() if self.floor is Floor.AWAY:
+                self._came_back(event, now)
             case m.Ticked():
                 self._ticked(now)
             case _:
@@ -160,6 +162,19 @@ class Session:
         self._endpointing.patience = manners.patience
         self._confirmation.manners = manners
         self._drafting.after = manners.draft_after
+
+    def _came_back(self, back: m.CameBack, now: Instant) -> None:
+        self._talk.came_back(back, now)
+        self._has_result, self._reported_since = False, None
+        self._drafting.over()
+        self._endpointing.speech_stopped(now)
+        self._turn(Turn.CAME_BACK, now)
+        # What was said over the announcement, then what came of it.
+        for each in filter(None, (self._endpointing.take(), back.note)):
+            self._add_line("user", each, now)
+        self._turn(Turn.REPLY_OWED, now)
+        reply = self._begin_reply(now, user_text=back.note)
+        self._talk.out.append(m.StartReply(reply.number, back.note, reply.turn_index))
 
     def _settle(self, now: Instant) -> None:
         """Carry on until nothing changes: words complete, audio to send, replies heard."""
@@ -221,6 +236,8 @@ class Session:
                 self._hold(now)
             case Act.RESUME:
                 self._resume(now)
+            case Act.LEAVE:
+                self._talk.out.append(m.LeaveStream())
             case Act.HANG_UP:
                 self._talk.hang_up(self._talk.close_reason)
             case Act.REPORT_END:  # pragma: no branch - the last there is
@@ -456,7 +473,8 @@ class Session:
                 bargein_ms = self._talk.report_interruption(
                     heard, len(unsaid), now if held_at is None else held_at
                 )
-        self._agent.close(heard, now, was_cut=True, bargein_ms=bargein_ms)
+        was_cut = event is not Turn.HANDED_OVER or heard != reply.text
+        self._agent.close(heard, now, was_cut=was_cut, bargein_ms=bargein_ms)
 
     def _hold(self, now: Instant) -> None:
         """Somebody speaks over the agent: stop the sound, and wait for words."""

@@ -43,6 +43,8 @@ class Floor(Enum):
     """A machine listens: turn taking is off."""
     CLOSING = "closing"
     """The last words are being played, then the call ends."""
+    AWAY = "away"
+    """The caller is with somebody else, and may come back: a transfer is under way."""
     CLOSED = "closed"
     """The call is over."""
 
@@ -78,6 +80,10 @@ class Turn(Enum):
     """Somebody on our side wants the call to end, once the last words were heard."""
     ALARM = "alarm"
     """The state has lasted as long as it may."""
+    HANDED_OVER = "handed over"
+    """The stream is over, and the call is not: the carrier connects the caller to somebody else."""
+    CAME_BACK = "came back"
+    """Nobody took the call: the caller is here again, on a new stream."""
     GONE = "gone"
     """The stream is over, whatever the reason."""
 
@@ -101,6 +107,8 @@ class Act(Enum):
     """Stop the sound, and keep what was not heard."""
     RESUME = "resume"
     """Go on from where it stopped."""
+    LEAVE = "leave"
+    """Let go of the stream."""
     HANG_UP = "hang up"
     REPORT_END = "report end"
 
@@ -109,6 +117,7 @@ Cell = tuple[Floor, tuple[Act, ...]]
 
 _ENDS: Final[Mapping[Turn, Cell]] = {
     Turn.CLOSE_ASKED: (Floor.CLOSING, ()),
+    Turn.HANDED_OVER: (Floor.AWAY, (Act.CUT, Act.LEAVE)),
     Turn.GONE: (Floor.CLOSED, (Act.CUT, Act.REPORT_END)),
 }
 _MACHINE: Final[Mapping[Turn, Cell]] = {Turn.MACHINE_FOUND: (Floor.SILENCED, (Act.CUT,))}
@@ -229,6 +238,7 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
             Turn.REPLY_OVER: (Floor.PAUSE, (Act.RESUME, Act.RECONSIDER)),
             Turn.KEY_PRESSED: (Floor.OPEN, (Act.CUT,)),
             Turn.CLOSE_ASKED: (Floor.CLOSING, (Act.RESUME,)),
+            Turn.HANDED_OVER: (Floor.AWAY, (Act.CUT, Act.LEAVE)),
             Turn.GONE: (Floor.CLOSED, (Act.CUT, Act.REPORT_END)),
         },
         _MACHINE,
@@ -240,7 +250,15 @@ TABLE: Final[Mapping[tuple[Floor, Turn], Cell]] = {
             Turn.REPLY_OVER: (Floor.CLOSED, (Act.HANG_UP,)),
             Turn.SUSTAINED: (Floor.CLOSED, (Act.CUT, Act.HANG_UP)),
             Turn.ALARM: (Floor.CLOSED, (Act.CUT, Act.HANG_UP)),
+            Turn.HANDED_OVER: (Floor.AWAY, (Act.CUT, Act.LEAVE)),
             Turn.GONE: (Floor.CLOSED, (Act.CUT, Act.REPORT_END)),
+        },
+    ),
+    **_rows(
+        Floor.AWAY,
+        {
+            Turn.CAME_BACK: (Floor.OPEN, ()),
+            Turn.GONE: (Floor.CLOSED, (Act.REPORT_END,)),
         },
     ),
     (Floor.CLOSED, Turn.GONE): (Floor.CLOSED, (Act.REPORT_END,)),
@@ -252,6 +270,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
     for floor, events in {
         # Words that arrive before the greeting are kept by the endpointing and answered after it.
         Floor.OPENING: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.CALLER_STARTED,
@@ -266,6 +285,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.OPEN: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.OPENED,
@@ -279,6 +299,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         # Nobody starts a reminder while the caller speaks.
         Floor.CALLER: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.OPENED,
@@ -292,6 +313,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.PAUSE: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.OPENED,
@@ -304,6 +326,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.THINKING: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.OPENED,
@@ -313,6 +336,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.REPLY_OWED,
         ),
         Floor.DOUBT: (
+            Turn.CAME_BACK,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
             Turn.OPENED,
@@ -323,6 +347,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         # Words said under the agent that did not interrupt it wait until it has finished.
         Floor.AGENT: (
+            Turn.CAME_BACK,
             Turn.OPENED,
             Turn.TURN_ENDED,
             Turn.TURN_EMPTY,
@@ -331,6 +356,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.ALARM,
         ),
         Floor.OVERLAP: (
+            Turn.CAME_BACK,
             Turn.OPENED,
             Turn.CALLER_STARTED,
             Turn.TURN_ENDED,
@@ -341,6 +367,7 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
         ),
         # Words wait: either they confirm, or they are answered when the agent has finished.
         Floor.HELD: (
+            Turn.CAME_BACK,
             Turn.OPENED,
             Turn.CALLER_STARTED,
             Turn.SUSTAINED,
@@ -351,9 +378,10 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.AGENT_STARTED,
             Turn.AGENT_PAUSED,
         ),
-        Floor.SILENCED: set(Turn) - {Turn.CLOSE_ASKED, Turn.GONE},
+        Floor.SILENCED: set(Turn) - {Turn.CLOSE_ASKED, Turn.HANDED_OVER, Turn.GONE},
         # "Bye!" over our goodbye is no reason to cut it short; only sustained speech is.
         Floor.CLOSING: (
+            Turn.CAME_BACK,
             Turn.OPENED,
             Turn.SUSPECTED,
             Turn.CONFIRMED,
@@ -368,6 +396,8 @@ IGNORED: Final[Mapping[Floor, frozenset[Turn]]] = {
             Turn.MACHINE_FOUND,
             Turn.CLOSE_ASKED,
         ),
+        # Who ends a call whose caller is elsewhere asks the carrier, not the conversation.
+        Floor.AWAY: set(Turn) - {Turn.CAME_BACK, Turn.GONE},
         Floor.CLOSED: set(Turn) - {Turn.GONE},
     }.items()
 }

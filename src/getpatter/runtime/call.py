@@ -33,7 +33,7 @@ from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
 from getpatter.runtime.local_recording import LocalRecording
-from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.runtime.mouth import Mouth
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.runtime.writer import Writer
@@ -63,6 +63,10 @@ class Recorder(Protocol):
         """The session was told something that was not in a carrier's frame."""
         ...
 
+    def resumed(self, started: StreamStarted, at: Instant) -> None:
+        """Frames belong to another stream from here on."""
+        ...
+
     def close(self) -> None:
         """The call is over."""
         ...
@@ -89,6 +93,10 @@ class Listener(Protocol):
 
     def hang_up_now(self, reason: m.EndReason) -> None:
         """The carrier must end the call."""
+        ...
+
+    def left(self) -> None:
+        """The caller is elsewhere; the stream is let go of, the conversation waits."""
         ...
 
     def finished(self, reason: m.EndReason) -> None:
@@ -149,6 +157,10 @@ class Parts(Protocol):
         """Sound was sent: there is room for more."""
         ...
 
+    def tune(self, stream: AudioFormat) -> None:
+        """The caller came back on a stream of this format."""
+        ...
+
     def cancel(self) -> None:
         """The call is over: stop whatever is being made."""
         ...
@@ -191,6 +203,11 @@ class PipelineParts:
     def room_made(self) -> None:
         """The voice may go on."""
         self.mouth.room_made()
+
+    def tune(self, stream: AudioFormat) -> None:
+        """Hear and speak in this format from now on."""
+        self.ears.tune(stream)
+        self.mouth.tune(stream)
 
     def cancel(self) -> None:
         """Stop writing and speaking."""
@@ -275,14 +292,25 @@ class Call:
         self._early: list[bytes] = []
         self._last_frame = began_at
         self._is_over = False
+        self._is_away = False
+        self._stream_number = 0
         self._is_busy = False
         self._inbox: deque[tuple[m.AnyInput, Instant]] = deque()
         self._has_warned = False
-        if detector is not None:
-            self._slot = detector.add(self._detector_encoding(started.format), self._heard_voice)
+        self._listen(started.format)
         wheel.watch(self)
 
+    def _listen(self, stream: AudioFormat) -> None:
+        if self._detector is not None:
+            self._slot = self._detector.add(self._detector_encoding(stream), self._heard_voice)
+
+    def _listen_no_more(self) -> None:
+        if self._slot is not None and self._detector is not None:
+            self._detector.remove(self._slot)
+            self._slot = None
+
     def _detector_encoding(self, stream: AudioFormat) -> Encoding:
+        self._to_8k = None
         if stream.sample_rate == PCM16_8K.sample_rate:
             return stream.encoding
         self._to_8k = converter(stream, PCM16_8K)
@@ -298,7 +326,28 @@ class Call:
     # ---------------------------------------------------------------------- carrier -> session
 
     def received(self, frame: bytes) -> None:
-        """One text frame of the carrier."""
+        """One text frame of the carrier, on the call's first stream."""
+        if self._stream_number == 0:
+            self._receive(frame)
+
+    def dropped(self, reason: str) -> None:
+        """The server could not hand a frame on."""
+        if self._stream_number == 0:
+            self._drop(reason)
+
+    def closed(self, code: int) -> None:
+        """The carrier's first socket is gone."""
+        del code
+        self.stream_closed(0)
+
+    def stream_closed(self, number: int) -> None:
+        """The socket of stream `number` is gone; whatever became of older ones means nothing."""
+        if number == self._stream_number and not self._is_away:
+            self.tell(m.StreamEnded())
+
+    def _receive(self, frame: bytes) -> None:
+        if self._is_away:
+            return
         now = clock.now()
         if self._recorder is not None:
             self._recorder.frame_in(frame, now)
@@ -321,15 +370,52 @@ class Call:
         if told is not None:
             self._apply(told, now)
 
-    def dropped(self, reason: str) -> None:
-        """The server could not hand a frame on."""
+    def _drop(self, reason: str) -> None:
         self._last_frame = clock.now()
         self._bad_frame(reason, self._last_frame)
 
-    def closed(self, code: int) -> None:
-        """The carrier's socket is gone."""
-        del code
-        self.tell(m.StreamEnded())
+    # ------------------------------------------------------------------------------- away and back
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the caller is elsewhere."""
+        return self._is_away
+
+    def come_back(
+        self, socket: MediaSocket, wire: MediaWire, started: StreamStarted, note: str
+    ) -> MediaListener:
+        """The caller is here again, on another stream; `note` says why. Only while `is_away`."""
+        now = clock.now()
+        self._is_away = False
+        self._stream_number += 1
+        self._socket, self._wire = socket, wire
+        self._last_frame = now
+        if self._recorder is not None:
+            self._recorder.resumed(started, now)
+        if self._tape is not None:
+            self._tape.resumed()
+        self._listen(started.format)
+        if self._parts is not None and started.format != self._format:
+            self._parts.tune(started.format)
+        self._format = started.format
+        self.tell(m.CameBack(note, started.format))
+        return LaterStream(self, self._stream_number)
+
+    def _leave(self) -> None:
+        self._is_away = True
+        self._listen_no_more()
+        self._socket.close(NORMAL)
+        self._listener.left()
+
+    def frame_of(self, number: int, frame: bytes) -> None:
+        """One text frame of stream `number`."""
+        if number == self._stream_number:
+            self._receive(frame)
+
+    def drop_of(self, number: int, reason: str) -> None:
+        """A frame of stream `number` could not be handed on."""
+        if number == self._stream_number:
+            self._drop(reason)
 
     def _bad_frame(self, reason: str, now: Instant) -> None:
         if not self._has_warned:
@@ -382,14 +468,16 @@ class Call:
             self.deadline = self._next_deadline(now)
             self._wheel.rearm(self)
 
-    def _next_deadline(self, now: Instant) -> Instant:
-        silent_limit = Instant(self._last_frame + FRAMES_EXPECTED_WITHIN)
+    def _next_deadline(self, now: Instant) -> Instant | None:
         due = self.session.deadline(now)
+        if self._is_away:
+            return due
+        silent_limit = Instant(self._last_frame + FRAMES_EXPECTED_WITHIN)
         return silent_limit if due is None else min(due, silent_limit)
 
     def tick(self, now: Instant) -> None:
         """The wheel says that the deadline has come."""
-        if now >= self._last_frame + FRAMES_EXPECTED_WITHIN:
+        if not self._is_away and now >= self._last_frame + FRAMES_EXPECTED_WITHIN:
             self.tell(m.StreamEnded("carrier_error"))
             return
         self.tell(m.Ticked())
@@ -417,6 +505,8 @@ class Call:
                 | m.SayQuiet()
             ):
                 self._listener.reported(command)
+            case m.LeaveStream():
+                self._leave()
             case m.HangUp(reason=reason):
                 self._listener.hang_up_now(reason)
             case m.Finish(reason=reason):
@@ -427,7 +517,7 @@ class Call:
 
     def _send(self, command: m.AnyCommand, now: Instant) -> None:
         frame = frame_for(command, self._wire)
-        if frame is None:
+        if frame is None or self._is_away:
             return
         self._socket.send(frame)
         if self._recorder is not None:
@@ -454,8 +544,7 @@ class Call:
         self._is_over = True
         self.deadline = None
         self._wheel.forget(self)
-        if self._slot is not None and self._detector is not None:
-            self._detector.remove(self._slot)
+        self._listen_no_more()
         if self._recorder is not None:
             self._recorder.close()
         if self._tape is not None:
@@ -483,3 +572,27 @@ class Call:
     def close_socket(self, code: int, reason: str = "") -> None:
         """Send a close frame to the carrier."""
         self._socket.close(code, reason)
+
+
+class LaterStream:
+    """The `MediaListener` of a stream on which the caller came back."""
+
+    __slots__ = ("_call", "_number")
+
+    def __init__(self, call: Call, number: int) -> None:
+        """Stream `number` of `call`."""
+        self._call = call
+        self._number = number
+
+    def received(self, frame: bytes) -> None:
+        """One text frame of the carrier."""
+        self._call.frame_of(self._number, frame)
+
+    def dropped(self, reason: str) -> None:
+        """The server could not hand a frame on."""
+        self._call.drop_of(self._number, reason)
+
+    def closed(self, code: int) -> None:
+        """The carrier's socket is gone."""
+        del code
+        self._call.stream_closed(self._number)

@@ -15,6 +15,11 @@ class ControlledLine(Protocol):
         """Whether the call has ended."""
         ...
 
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the caller is being transferred, or was."""
+        ...
+
     async def transfer(
         self, number: str, *, mode: str, summary: str, allow_any: bool
     ) -> dict[str, object]:
@@ -51,7 +56,6 @@ class CallControl:
         self.caller = caller
         self.callee = callee
         self.telephony_provider = telephony_provider
-        self._was_transferred = False
         self._was_hung_up = False
 
     def __repr__(self) -> str:
@@ -59,8 +63,8 @@ class CallControl:
 
     @property
     def is_transferred(self) -> bool:
-        """Whether the caller was handed on."""
-        return self._was_transferred
+        """Whether the caller is being handed on, or was. False again when nobody took them."""
+        return self._line.is_handed_over
 
     @property
     def is_hung_up(self) -> bool:
@@ -101,9 +105,7 @@ class CallControl:
             )
         if self._line.is_over:
             return {"error": "call ended", "status": "failed"}
-        outcome = await self._line.transfer(number, mode=mode, summary=summary, allow_any=allow_any)
-        self._was_transferred = outcome.get("status") == "transferring"
-        return outcome
+        return await self._line.transfer(number, mode=mode, summary=summary, allow_any=allow_any)
 
     async def hangup(self) -> None:
         """End the call once the speech already queued was heard (10 s bound). Idempotent.

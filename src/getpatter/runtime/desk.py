@@ -217,6 +217,16 @@ class Desk:
         letters = self._mouth.characters if self._mouth is not None else 0
         return _sounds(self._services.tts, getattr(self._services.tts, "spent", None), letters)
 
+    def spare_writer(self, *, is_spared: bool) -> None:
+        """Whether the reply whose code asks runs to its end when the caller goes elsewhere."""
+        if self._writer is not None:
+            self._writer.spare(is_spared=is_spared)
+
+    def fall_silent(self) -> None:
+        """The caller is elsewhere: nothing more is made for them."""
+        if self._mouth is not None:
+            self._mouth.cancel()
+
     def turn_over(self, *, was_interrupted: bool) -> None:
         """An agent turn has ended."""
         if self._confirming is not None:

@@ -36,7 +36,7 @@ from getpatter.net.sockets import SocketRequest, WebSocket
 from getpatter.runtime import clock
 from getpatter.runtime.losses import may_help, shown
 from getpatter.runtime.screening import Screening
-from getpatter.types import Instant
+from getpatter.types import AudioFormat, Instant
 
 if TYPE_CHECKING:
     from getpatter.runtime.house import RunsExchanges
@@ -200,6 +200,14 @@ class Duplex:
                     self._screening.screen(command)
             case _:
                 self._send(self._dialect.carry_out(command))
+
+    def tune(self, stream: AudioFormat) -> None:
+        """The caller came back on a stream of another format; the engine's own stay as they are."""
+        self._stream = stream
+        self._to_carrier.clear()
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._to_engine = converter(stream, self._dialect.caller_format)
 
     def room_made(self) -> None:
         """Nothing waits here for room: the session keeps what is not due."""

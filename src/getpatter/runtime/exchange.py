@@ -22,12 +22,14 @@ from getpatter.carriers.base import (
     MachineJudged,
     MediaWire,
     RecordingFinished,
+    RoomChanged,
     Stream,
     StreamAwaited,
     StreamStarted,
+    TargetProgressed,
+    TransferOver,
     WebhookEvent,
 )
-from getpatter.core import messages as m
 from getpatter.errors import PatterConnectionError, PatterError, RateLimitError
 from getpatter.net.messages import Exchange as CarrierExchange
 from getpatter.net.messages import WebhookReply
@@ -112,6 +114,7 @@ class Exchange:
         self._is_stopping = False
         self.unknown_events = 0
         house.over = self._forget_later
+        house.invite = lambda line: self._stream_for(line, line.carrier)
 
     # ------------------------------------------------------------------------------- Switchboard
 
@@ -228,7 +231,11 @@ class Exchange:
             carrier=carrier.name,
             now=clock.now(),
         )
-        if grant is None or line is None or line.call is not None or self._is_stopping:
+        if grant is None or line is None or self._is_stopping:
+            return None
+        if line.steering.is_expecting:
+            return line.come_back(socket, wire, started)
+        if line.call is not None:
             return None
         return line.answer(socket, wire, started)
 
@@ -240,9 +247,18 @@ class Exchange:
         """A document that was kept for the carrier, once."""
         return self._house.documents.fetch(reference)
 
+    def take_back(self, carrier: Carrier, event: TransferOver) -> Stream | None:
+        """A transfer is over: where the caller shall be connected, or `None` when the call is over too."""
+        line = self._lines.get(event.call_id)
+        if line is None or line.identity.carrier != carrier.name or self._is_stopping:
+            return None
+        return line.steering.take_back(event)
+
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:
         """News of a call from its carrier."""
         line = self._lines.get(event.call_id)
+        if self._house.targets.take(event, is_known=line is not None):
+            return
         reference = event.reference if isinstance(event, CallProgressed) else ""
         if line is None and isinstance(event, CallProgressed) and self._is_unwanted(carrier, event):
             return
@@ -254,6 +270,9 @@ class Exchange:
         if line is None or line.identity.carrier != carrier.name:
             self._news_of_the_past(carrier, event)
             return
+        self._tell(line, carrier, event)
+
+    def _tell(self, line: Line, carrier: Carrier, event: WebhookEvent) -> None:
         match event:
             case CallProgressed():
                 self._progressed(line, event)
@@ -262,7 +281,9 @@ class Exchange:
             case MachineJudged():
                 if line.attempt is not None:
                     line.attempt.judged(event)
-            case CallArrived() | DocumentAsked():
+            case TargetProgressed() | RoomChanged():
+                line.steering.told(event)
+            case CallArrived() | DocumentAsked() | TransferOver():
                 pass
             case _:
                 line.told_by_carrier(event)
@@ -276,7 +297,7 @@ class Exchange:
             self.unknown_events += 1
 
     def _open_stream(self, line: Line, carrier: Carrier, attempt: int) -> None:
-        if line.call is None:
+        if line.call is None or line.steering.is_expecting:
             stream = self._stream_for(line, carrier)
             opening = carrier.open_stream(line.identity.call_id, stream, attempt=attempt)
             self._ask(opening, "open-stream", line.identity.call_id)
@@ -291,7 +312,7 @@ class Exchange:
             if line.call is None:
                 self._nobody_came(line)
             else:
-                line.tell(m.StreamEnded())
+                line.ended_at_carrier()
 
     # ------------------------------------------------------------------------------------ placing
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from getpatter.carriers.base import Stream
+from getpatter.errors import PatterConnectionError
 from getpatter.net.messages import Exchange
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
@@ -16,6 +18,7 @@ from getpatter.runtime.aftermath import Aftermaths
 from getpatter.runtime.clerk import CallStore
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
+from getpatter.runtime.handover import Targets
 from getpatter.runtime.local_recording import LocalRecording, RecordingPlace
 from getpatter.runtime.mouth import GreetingShelf
 from getpatter.runtime.remote import RemoteMessages
@@ -60,6 +63,10 @@ class Observer(Protocol):
         ...
 
 
+def _nobody(_: Line) -> Stream:
+    raise PatterConnectionError("there is no switchboard")
+
+
 @dataclass(slots=True)
 class House:
     """Shared by every call of a server; holds nothing of any one of them."""
@@ -95,6 +102,10 @@ class House:
     speech: Mapping[str, Callback] = field(default_factory=dict)
     """The program's speech callbacks that are set, by name; they may change at any time."""
     observers: tuple[Observer, ...] = ()
+    targets: Targets = field(default_factory=Targets)
+    """Who is being called on behalf of a caller."""
+    invite: Callable[[Line], Stream] = _nobody
+    """A stream with a new token for a call that is coming back."""
     over: Callable[[Line], None] = lambda _: None
     """Told when a call is done with, `on_call_end` included."""
     aftermaths: Aftermaths = field(init=False)

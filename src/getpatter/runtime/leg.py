@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from getpatter.carriers.base import Carrier
+from getpatter.carriers.base import Carrier, Stream, Warm, WarmSteps
 from getpatter.errors import PatterError
 from getpatter.net.messages import Exchange
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from getpatter.runtime.identity import Identity
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 RELEASE_WITHIN: Final = 5.0
 
@@ -31,7 +33,8 @@ class Leg:
         self._identity = identity
         self._carrier = carrier
         self._house = house
-        self._transfers = 0
+        self.transfers = 0
+        """How many were asked for."""
         self._keys = 0
         self.is_released = False
         """Whether somebody has seen to its end."""
@@ -88,29 +91,67 @@ class Leg:
             return False
         return True
 
-    async def transfer(self, to: str) -> None:
-        """Connect the caller to `to`. The stream may stop before the carrier's answer is here.
+    async def hand_over(self, to: str, steps: WarmSteps | None) -> None:
+        """Connect the caller to `to`, or (`steps`) let them wait. The stream may stop before the answer is here.
 
         Raises:
             PatterError: the carrier refused; the call is as it was.
         """
-        identity = self._identity
         was_released, self.is_released = self.is_released, True
-        serial, self._transfers = self._transfers, self._transfers + 1
+        serial, self.transfers = self.transfers, self.transfers + 1
         try:
             await self._house.http.run(
-                self._carrier.transfer(
-                    identity.call_id,
-                    to,
-                    host=self._house.host,
-                    from_number=identity.our_number,
-                    serial=serial,
-                    keep=self._house.documents.keep,
-                )
+                self._transfer(to, serial) if steps is None else steps.hold()
             )
         except BaseException:
             self.is_released = was_released
             raise
+
+    def _transfer(self, to: str, serial: int) -> Exchange[None]:
+        identity = self._identity
+        return self._carrier.transfer(
+            identity.call_id,
+            to,
+            host=self._house.host,
+            from_number=identity.our_number,
+            serial=serial,
+            keep=self._house.documents.keep,
+        )
+
+    def warm(self, order: Warm) -> WarmSteps:
+        """How this carrier makes a warm transfer."""
+        return self._carrier.warm(order, keep=self._house.documents.keep)
+
+    async def ask(self, exchange: Exchange[_T]) -> _T:
+        """Ask the carrier for one more thing about the call.
+
+        Raises:
+            PatterError: it refused.
+        """
+        return await self._house.http.run(exchange)
+
+    async def reconnect(self, stream: Stream) -> None:
+        """Bring the caller back to us.
+
+        Raises:
+            PatterError: the carrier refused.
+        """
+        call_id, keep = self._identity.call_id, self._house.documents.keep
+        await self._house.http.run(self._carrier.reconnect(call_id, stream, keep=keep))
+
+    async def is_alive(self) -> bool:
+        """Whether the carrier still has the call; when it cannot be asked: yes."""
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN):
+                return await self._house.http.run(self._carrier.is_alive(self._identity.call_id))
+        except (PatterError, TimeoutError):
+            return True
+
+    async def hang_up_other(self, call_id: str) -> None:
+        """End another call that was placed for this one."""
+        error = await self._bounded(self._carrier.hang_up(call_id))
+        if error is not None:
+            logger.warning("call.hang_up_failed call=%s error=%s", self._identity, error)
 
     async def send_keys(self, digits: str, *, delay_ms: int) -> bool:
         """Have the carrier press keys. False: it has no such request, tones have to do.

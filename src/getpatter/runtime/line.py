@@ -19,8 +19,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from getpatter.audio.convert import converter
-from getpatter.audio.dtmf import tones
 from getpatter.carriers.base import (
     CallCosted,
     Carrier,
@@ -52,13 +50,13 @@ from getpatter.runtime.identity import (
     manners_of,
 )
 from getpatter.runtime.leg import Leg
-from getpatter.runtime.media import MediaSocket
+from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.runtime.recorder import FlightRecorder
 from getpatter.runtime.reports import Reports
 from getpatter.runtime.stages import Stages
-from getpatter.runtime.system_tools import destination_refused
+from getpatter.runtime.steering import Steering
 from getpatter.runtime.tasks import TaskNest
-from getpatter.types import AudioFormat, Encoding, Instant, masked
+from getpatter.types import Instant
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -89,8 +87,11 @@ class Line:
         self.reference = reference or identity.call_id
         self.attempt: Attempt | None = None
         self.orders = orders
+        self._leg = Leg(identity, carrier, house)
+        self.steering = Steering(self, self._leg, house)
+        """What the program may do to the call."""
         self.control = CallControl(
-            self,
+            self.steering,
             call_id=identity.call_id,
             caller=identity.caller,
             callee=identity.callee,
@@ -102,14 +103,11 @@ class Line:
         self.began_at = clock.now()
         self.ended_at: float | None = None
         self._answered_at: Instant | None = None
-        self._carrier = carrier
+        self.carrier = carrier
         self._house = house
         self._nest = TaskNest(f"call {identity.call_id}", on_error=self._task_failed)
         self._media_over = asyncio.Event()
         self._settled = asyncio.Event()
-        self._quiet: dict[int, asyncio.Event] = {}
-        self._tickets = 0
-        self._leg = Leg(identity, carrier, house)
         self._decided: m.EndReason | None = None
         self._is_open = False
         self._has_lost: set[str] = set()
@@ -121,9 +119,9 @@ class Line:
             identity, self._wall_offset, house.pricing, heard=self._heard, spoken=self._spoken
         )
         """What the engine or model of this call will be billed for, response by response."""
-        self._reports = Reports(identity, house, self.account)
+        self.reports = Reports(identity, house, self.account)
         self._stages = Stages(
-            self._reports,
+            self.reports,
             self.account,
             agent=lambda: self.orders.agent,
             wall_offset=self._wall_offset,
@@ -150,7 +148,7 @@ class Line:
 
     def placed(self) -> None:
         """The carrier has accepted our call."""
-        self._reports.clerk.placed(self._reports.start())
+        self.reports.clerk.placed(self.reports.start())
 
     def work(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Start work that may outlive the media of this call."""
@@ -158,7 +156,7 @@ class Line:
 
     def tell_program(self, name: str, function: Callback | None, payload: object) -> None:
         """Call one of the program's functions in this call's order."""
-        self._reports.callbacks.tell(name, function, payload)
+        self.reports.callbacks.tell(name, function, payload)
 
     def hand_over(self, reason: m.EndReason) -> None:
         """From here on the carrier itself ends the call; our stream will stop."""
@@ -190,8 +188,8 @@ class Line:
                 control=self.control,
                 http=self._house.http,
                 lost=self._provider_lost,
-                emit=self._reports.emit,
-                expected=self._carrier.wire().format,
+                emit=self.reports.emit,
+                expected=self.carrier.wire().format,
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
                 webhooks=self._house.webhooks,
@@ -206,8 +204,8 @@ class Line:
             control=self.control,
             shelf=self._house.shelf,
             lost=self._provider_lost,
-            emit=self._reports.emit,
-            expected=self._carrier.wire().format,
+            emit=self.reports.emit,
+            expected=self.carrier.wire().format,
             originals=self._house.originals,
             webhooks=self._house.webhooks,
             messages=self._house.remote,
@@ -224,9 +222,9 @@ class Line:
     def _provider_lost(self, stage: str, error: Exception) -> None:
         code = str(getattr(error, "code", "") or "")
         provider = str(getattr(error, "vendor", "") or "")
-        self._reports.failed(stage, type(error).__name__, code=code, provider=provider)
+        self.reports.failed(stage, type(error).__name__, code=code, provider=provider)
         self._has_lost.add(stage)
-        if self._is_open:
+        if self._is_open and not self.steering.is_away:
             self._give_up()
 
     def _give_up(self) -> None:
@@ -310,7 +308,7 @@ class Line:
 
     async def _live(self, call: Call) -> None:
         try:
-            reports = self._reports
+            reports = self.reports
             reports.began(self.orders.agent)
             logger.info("call.started call=%s", self.identity)
             changes = await reports.callbacks.ask(
@@ -368,7 +366,7 @@ class Line:
 
     async def _try(self, asked: Coroutine[Any, Any, bool], stage: str) -> None:
         if not await asked:
-            self._reports.failed(stage, "PatterError", provider=self.identity.carrier)
+            self.reports.failed(stage, "PatterError", provider=self.identity.carrier)
 
     async def _wrap_up(self, call: Call) -> None:
         """Everything after the media: each step is bounded, and none can keep the next from happening."""
@@ -381,14 +379,14 @@ class Line:
         await self._step(self._nest.close())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload, metrics = self.end_payload(), self.metrics()
-        self._reports.clerk.ended(payload, metrics, self.status)
+        self.reports.clerk.ended(payload, metrics, self.status)
         logger.info("call.ended call=%s reason=%s", self.identity, self.reason)
-        told = self._reports.callbacks.finish("on_call_end", self._house.on_call_end, payload)
+        told = self.reports.callbacks.finish("on_call_end", self._house.on_call_end, payload)
         await self._step(told)
-        await self._step(self._reports.nest.close())
-        self._reports.over(payload, self.status, call.counters)
-        self._reports.aftermath.over(metrics.cost)
-        self._house.aftermaths.follow(self._reports.aftermath, self._carrier)
+        await self._step(self.reports.nest.close())
+        self.reports.over(payload, self.status, call.counters)
+        self.reports.aftermath.over(metrics.cost)
+        self._house.aftermaths.follow(self.reports.aftermath, self.carrier)
         self._house.over(self)
         self._settled.set()
 
@@ -411,7 +409,7 @@ class Line:
         if self._desk is not None:
             await self._desk.close()
         await self._nest.close()
-        await self._reports.nest.close()
+        await self.reports.nest.close()
         self._house.over(self)
         self._settled.set()
 
@@ -447,18 +445,18 @@ class Line:
             case m.ReportTurn(record=record):
                 if self._desk is not None:
                     self._desk.turn_over(was_interrupted=record.is_interrupted)
-                self._reports.turn_over(record, clock.now() - self.began_at)
+                self.reports.turn_over(record, clock.now() - self.began_at)
             case m.SayQuiet(ticket=ticket):
-                self._quiet.pop(ticket, asyncio.Event()).set()
+                self.steering.quiet(ticket)
             case _:
-                self._reports.reported(command, self.call.session.history)
+                self.reports.reported(command, self.call.session.history)
 
     def status_changed(self, status: str) -> None:
         """The carrier's word for where the call stands."""
         self.status = status
         if status == "in-progress":
             self._answered_at = clock.now()
-        self._reports.status(status)
+        self.reports.status(status)
 
     def told_by_carrier(
         self, event: StreamFailed | RecordingFinished | MessageLeft | CallCosted
@@ -470,7 +468,7 @@ class Line:
             case MessageLeft():
                 self.hang_up_now("voicemail")
             case CallCosted() | RecordingFinished():
-                self._reports.news(event)
+                self.reports.news(event)
 
     def hang_up_now(self, reason: m.EndReason) -> None:
         """End the call by the carrier's API, now."""
@@ -479,10 +477,16 @@ class Line:
 
     async def end_leg(self) -> None:
         """End the call at its carrier, then its stream here."""
+        self.steering.abandon()
         await self._leg.hang_up()
         if self.call is not None:
             # The carrier's `stop` usually came first; a carrier that did not listen loses its stream.
-            self.call.tell(m.StreamEnded(self._decided or self.reason))
+            self.call.tell(m.CallOver(self._decided or self.reason))
+
+    def ended_at_carrier(self) -> None:
+        """The carrier says that the call is over."""
+        self.steering.abandon()
+        self.tell(m.CallOver())
 
     def _is_out_of_time(self) -> bool:
         limit = self.orders.max_call_duration
@@ -495,83 +499,48 @@ class Line:
         if reason == "caller_hangup" and self._is_out_of_time():
             reason = "time_limit"
         self.reason = self._decided or reason
-        for waiting in self._quiet.values():
-            waiting.set()
+        self.steering.media_over()
         self._media_over.set()
 
-    # --------------------------------------------------------------------- ControlledLine of the user
+    # ------------------------------------------------------------------------------------- steering
 
     @property
     def is_over(self) -> bool:
         """Whether the media part has ended."""
         return self._media_over.is_set()
 
-    async def hang_up(self) -> None:
-        """End the call once the words already queued were heard."""
-        if self.call is None:
-            return
-        self.call.tell(m.CloseAsked())
-        if self._desk is None or not self._desk.is_writing_here():
-            await self._media_over.wait()
+    async def media_over(self) -> None:
+        """Wait until the media part has ended."""
+        await self._media_over.wait()
 
-    async def transfer(
-        self, number: str, *, mode: str, summary: str, allow_any: bool
-    ) -> dict[str, object]:
-        """Hand the caller to somebody else."""
-        answer = await self._transfer(number, mode=mode, summary=summary, allow_any=allow_any)
-        told = {"to": number, "mode": mode, "status": answer["status"]}
-        self._reports.write("transfer", told)
-        return answer
+    def is_writing_here(self) -> bool:
+        """Whether the code that asks is a reply of this call being written, or a tool of it."""
+        return self._desk is not None and self._desk.is_writing_here()
 
-    async def _transfer(
-        self, number: str, *, mode: str, summary: str, allow_any: bool
-    ) -> dict[str, object]:
-        del summary
-        refused = None if allow_any else destination_refused(self.orders.agent, number)
-        if refused is not None:
-            logger.warning("transfer.rejected call=%s to=%s", self.identity, masked(number))
-            return refused
-        await self._words_heard()
-        if self.is_over:
-            return {"error": "call ended", "status": "failed"}
-        self._decided = "transferred"
-        try:
-            await self._leg.transfer(number)
-        except PatterError as error:
-            self._decided = None
-            if self._media_over.is_set():
-                await self._leg.release()
-            return {"error": str(error), "status": "failed"}
-        if self.call is not None:
-            self.call.tell(m.StreamEnded("transferred"))
-        return {"status": "transferring", "mode": mode, "to": number}
+    def spare_writer(self, *, is_spared: bool) -> None:
+        """Whether the reply whose code asks runs to its end when the caller goes elsewhere."""
+        if isinstance(self._desk, Desk):
+            self._desk.spare_writer(is_spared=is_spared)
 
-    async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
-        """Play keys to the other side; returns when they were heard."""
-        if self.call is None or self.call.is_over:
-            return
-        await self._words_heard()
-        if await self._leg.send_keys(digits, delay_ms=delay_ms):
-            return
-        stream = self.call.session.playout.format
-        pcm = tones(digits, stream.sample_rate, gap_ms=delay_ms)
-        to_carrier = converter(AudioFormat(Encoding.PCM16, stream.sample_rate), stream)
-        self.call.tell(m.KeysAsked(to_carrier.convert(pcm) + to_carrier.flush()))
-        await self._words_heard()
+    def left(self) -> None:
+        """The caller is elsewhere: what was to be said to them is not said."""
+        if isinstance(self._desk, Desk):
+            self._desk.fall_silent()
 
-    async def _words_heard(self) -> None:
-        if self.call is None or self.call.is_over:
-            return
-        self._tickets += 1
-        waiting = self._quiet[self._tickets] = asyncio.Event()
-        self.call.tell(m.QuietAwaited(self._tickets))
-        await waiting.wait()
+    def come_back(
+        self, socket: MediaSocket, wire: MediaWire, started: StreamStarted
+    ) -> MediaListener:
+        """Nobody took the caller: they are here again."""
+        listener = self.steering.come_back(socket, wire, started)
+        if self._has_lost:
+            self._give_up()
+        return listener
 
     # -------------------------------------------------------------------------------------- numbers
 
     def end_payload(self) -> dict[str, object]:
         """What `on_call_end` gets."""
-        return self._reports.end(
+        return self.reports.end(
             self.call.session.history if self.call is not None else None,
             metrics=self.metrics(),
             reason=self.reason,

@@ -158,6 +158,10 @@ class LocalRecording:
         self.heard(heard_ms)
         self._unheard.clear()
 
+    def resumed(self) -> None:
+        """Another stream of the same format begins: positions on it count from its own start."""
+        self._heard_bytes = 0
+
     def close(self, heard_ms: float, now: Instant) -> None:
         """The stream is over."""
         self.cleared(heard_ms)

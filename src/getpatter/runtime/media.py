@@ -10,6 +10,7 @@ from getpatter.carriers.base import (
     MediaWire,
     Stream,
     StreamStarted,
+    TransferOver,
     WebhookEvent,
 )
 from getpatter.net.messages import WebhookReply
@@ -86,6 +87,10 @@ class Switchboard(Protocol):
 
     def fetch(self, reference: str) -> WebhookReply | None:
         """A document that was kept for the carrier, once. `None`: there is none."""
+        ...
+
+    def take_back(self, carrier: Carrier, event: TransferOver) -> Stream | None:
+        """A transfer is over: where the caller shall be connected, or `None` when the call is over too."""
         ...
 
     def note(self, carrier: Carrier, event: WebhookEvent) -> None:

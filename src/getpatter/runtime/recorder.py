@@ -5,6 +5,7 @@ r"""A call's flight recording: everything that crossed its boundary, with the in
 ["in", 12.345, "{\"event\":\"media\", ...}"]     a frame of the carrier
 ["told", 12.351, {"type": "Transcribed", ...}]      anything else the session was told
 ["out", 12.352, "{\"event\":\"media\", ...}"]    a frame sent to the carrier
+["stream", 61.7, {...}]                          the caller came back on another stream
 ```
 
 Fed to a fresh session in the same order at the same instants, the inputs give the outputs again, byte for byte
@@ -89,6 +90,10 @@ class FlightRecorder:
     def told(self, event: m.AnyInput, at: Instant) -> None:
         """The session was told something."""
         self._add(("told", at, event))
+
+    def resumed(self, started: StreamStarted, at: Instant) -> None:
+        """Frames belong to another stream from here on. Its token is not kept."""
+        self._add(("stream", at, StreamStarted(started.stream_id, started.call_id, started.format)))
 
     def _add(self, line: tuple[str, float, object]) -> None:
         encoded = _encode(line)

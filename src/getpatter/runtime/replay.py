@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from getpatter.carriers.base import MediaWire
+from getpatter.carriers import resumed_wire
+from getpatter.carriers.base import MediaWire, StreamStarted
 from getpatter.core import messages as m
 from getpatter.core.duplex import DuplexSession
 from getpatter.core.session import Session
@@ -22,6 +23,7 @@ _Line = tuple[str, float, msgspec.Raw]
 _decode_header: Final = msgspec.json.Decoder(Header).decode
 _decode_line: Final = msgspec.json.Decoder(_Line).decode
 _decode_input: Final = msgspec.json.Decoder(m.AnyInput).decode
+_decode_stream: Final = msgspec.json.Decoder(StreamStarted).decode
 _decode_frame: Final = msgspec.json.Decoder(str).decode
 
 
@@ -78,6 +80,9 @@ def replay(path: Path, wire: MediaWire) -> Replay:
     result = Replay()
     for kind, at, raw in _lines(path):
         result.lasted_seconds = at - header.began_at
+        if kind == "stream":
+            wire = resumed_wire(header.carrier, _decode_stream(raw))
+            continue
         if kind == "out":
             result.frames_recorded.append(_decode_frame(raw).encode())
             continue

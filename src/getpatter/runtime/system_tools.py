@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from getpatter.agent import allows_transfer, is_exact_entry
 from getpatter.core.dictation import was_dictated
@@ -32,6 +32,17 @@ KEY_GAP_MS: Final = 300
 _REASON_LETTERS: Final = 80
 _DIGITS: Final = re.compile(r"\d{3,}")
 _SIP: Final = re.compile(r"sips?:[^\s@]+(?:@[^\s@]+)?", re.IGNORECASE)
+
+_MODE: Final[Mapping[str, object]] = {
+    "type": "string",
+    "enum": ["cold", "warm"],
+    "description": "cold (the default): at once. warm: the other side is told your summary first.",
+}
+_SUMMARY: Final[Mapping[str, object]] = {
+    "type": "string",
+    "maxLength": 1000,
+    "description": "For a warm transfer: who calls and what about, in one or two sentences to be read out.",
+}
 
 Refusal = dict[str, object]
 
@@ -101,7 +112,7 @@ class SystemTools:
     def _transfer_call(self) -> Tool:
         description = (
             "Connect the caller to somebody else, who then takes over: the call ends for you. "
-            "Say so to the caller before you do it."
+            "Say so to the caller before you do it. When nobody takes the call, the caller comes back to you."
         )
         entries = [each for each in self._agent.transfer_allow or () if is_exact_entry(each)]
         if entries:
@@ -115,7 +126,7 @@ class SystemTools:
             description,
             {
                 "type": "object",
-                "properties": {"number": number},
+                "properties": {"number": number, "mode": _MODE, "summary": _SUMMARY},
                 "required": ["number"],
                 "additionalProperties": False,
             },
@@ -135,7 +146,8 @@ class SystemTools:
             )
             return refused
         logger.info("transfer.asked call=%s to=%s", self._situation.call_id, masked(number))
-        return await self._control.transfer(number)
+        mode: Literal["cold", "warm"] = "warm" if args.get("mode") == "warm" else "cold"
+        return await self._control.transfer(number, mode=mode, summary=args.get("summary", ""))
 
     # ------------------------------------------------------------------------------------------- end
 

@@ -62,6 +62,7 @@ class Writer:
         self._spawn = spawn
         self._limit = limit
         self._task: asyncio.Task[None] | None = None
+        self._spared: asyncio.Task[None] | None = None
 
     def start(self, command: m.StartReply) -> None:
         """Begin a reply; the one before, if any, is stopped."""
@@ -71,8 +72,16 @@ class Writer:
     def cancel(self) -> None:
         """Stop writing."""
         if self._task is not None:
-            self._task.cancel()
+            if self._task is not self._spared:
+                self._task.cancel()
             self._task = None
+
+    def spare(self, *, is_spared: bool) -> None:
+        """Whether the reply that is written here runs to its end, whatever becomes of its words.
+
+        Who sends the caller away in the middle of a reply wants to know what came of it.
+        """
+        self._spared = self._task if is_spared and self.is_current_task() else None
 
     def is_current_task(self) -> bool:
         """Whether the code that asks is part of the reply being written."""

@@ -11,7 +11,14 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from getpatter.carriers.base import CallArrived, Carrier, DocumentAsked, Verdict, WebhookEvent
+from getpatter.carriers.base import (
+    CallArrived,
+    Carrier,
+    DocumentAsked,
+    TransferOver,
+    Verdict,
+    WebhookEvent,
+)
 from getpatter.errors import WireError
 from getpatter.net.messages import WebhookReply, WebhookRequest
 from getpatter.runtime.deliveries import Deliveries
@@ -103,6 +110,9 @@ class Webhooks:
         if isinstance(event, CallArrived):
             stream = self._switchboard.ring(carrier, event)
             return carrier.reject_busy() if stream is None else carrier.connect(stream)
+        if isinstance(event, TransferOver):
+            back = self._switchboard.take_back(carrier, event)
+            return None if back is None else carrier.connect(back)
         if isinstance(event, DocumentAsked):
             return self._switchboard.fetch(event.reference)
         delivery = f"{carrier.name}:{kind}:{event.delivery}" if event.delivery else ""

@@ -121,7 +121,8 @@ class SimulatedPlivoCall:
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskNest(f"call {self.id[:6]}")
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._redirect: asyncio.Future[str] = self._loop.create_future()
+        self._redirect: asyncio.Future[None] = self._loop.create_future()
+        self._next_url = ""
         self._limit: asyncio.TimerHandle | None = None
         self._done = asyncio.Event()
         self._changed = asyncio.Event()
@@ -202,9 +203,10 @@ class SimulatedPlivoCall:
             self._end.set_result(None)
 
     def redirect(self, url: str) -> None:
-        """Abandon what is running and follow the document at `url`."""
+        """Abandon what is running and follow the document at `url`; the latest counts."""
+        self._next_url = url
         if not self._redirect.done():
-            self._redirect.set_result(url)
+            self._redirect.set_result(None)
 
     def record(self, body: Body) -> str:
         """Record from now on; returns the id of the recording."""
@@ -317,9 +319,11 @@ class SimulatedPlivoCall:
                     await asyncio.wait({work})
             if not self._redirect.done():
                 return
-            url = self._redirect.result()
-            form = self._form({"Event": "Redirect"})
-            document = await self._account.deliver(self, "redirect", url, form)
+            url, document = "", ""
+            while url != self._next_url:  # redirected again while the document is fetched
+                url = self._next_url
+                form = self._form({"Event": "Redirect"})
+                document = await self._account.deliver(self, "redirect", url, form)
 
     async def _follow(self, document: str) -> None:
         try:

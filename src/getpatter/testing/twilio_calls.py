@@ -118,7 +118,8 @@ class SimulatedCall:
         self._callback_order = asyncio.Lock()
         self._sequence = 0
         self._end: asyncio.Future[Status] = self._loop.create_future()
-        self._redirect: asyncio.Future[str] | None = None
+        self._redirect: asyncio.Future[None] | None = None
+        self._next_document = ""
         self._limit: asyncio.TimerHandle | None = None
         self._done = asyncio.Event()
         self._reports: list[asyncio.Task[object]] = []
@@ -204,9 +205,10 @@ class SimulatedCall:
             self._end.set_result(status)
 
     def redirect(self, document: str) -> None:
-        """Abandon what is running and follow another document."""
+        """Abandon what is running and follow another document; the latest counts."""
+        self._next_document = document
         if self._redirect is not None and not self._redirect.done():
-            self._redirect.set_result(document)
+            self._redirect.set_result(None)
 
     def limit(self, seconds: float) -> None:
         """End the call so many seconds after its answer."""
@@ -326,7 +328,7 @@ class SimulatedCall:
                     await asyncio.wait({work})
             if not self._redirect.done():
                 return work.result()
-            document = self._redirect.result()
+            document = self._next_document
 
     async def _follow(self, document: str, base: str) -> Status:
         try:
