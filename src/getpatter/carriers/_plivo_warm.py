@@ -37,7 +37,8 @@ class WarmTransfer:
     def hold(self) -> Exchange[None]:
         """Send the caller into the conference. Raises `PatterConfigError` when the target cannot be told."""
         order = self.order
-        forms.bare(order.to), forms.bare(order.from_number)
+        for number in (order.to, order.from_number):
+            forms.bare(number)
         if len(order.summary) > _LONGEST_SUMMARY:
             raise forms.invalid(f"a summary of {len(order.summary)} characters; Plivo speaks 3000")
         told = forms.hook(order.host, "transfer")

@@ -277,7 +277,7 @@ def _of_transfer(
     kind: str, call_id: str, form: Mapping[str, str], delivery: str
 ) -> Sequence[WebhookEvent]:
     if kind == "transfer":
-        state = _DIALLED.get(form.get("DialCallStatus", ""), "failed")
+        state: TargetState = _DIALLED.get(form.get("DialCallStatus", ""), "failed")
         return (TransferOver(call_id, state, form.get("CallStatus") in FINAL_STATUSES),)
     event = form.get("StatusCallbackEvent", "")
     if event not in {"participant-join", "participant-leave"}:
