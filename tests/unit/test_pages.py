@@ -47,7 +47,7 @@ def test_every_extra_is_listed() -> None:
 
 VARIABLE: Final = re.compile(
     r"""["']((?:PATTER_\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_KEY|BASE_URL|ACCOUNT_SID|AUTH_TOKEN|AUTH_ID|"""
-    r"""CONNECTION_ID|PUBLIC_KEY|AGENT_ID|ENDPOINT|USE_VERTEXAI|CLOUD_PROJECT|CLOUD_LOCATION)))["']"""
+    r"""CONNECTION_ID|PUBLIC_KEY|AGENT_ID|(?<!SPAN_)ENDPOINT|USE_VERTEXAI|CLOUD_PROJECT|CLOUD_LOCATION)))["']"""
 )
 ASKED: Final = re.compile(r"""\b(?:setting|is_on|environ\.get)\(\s*["'](\w+)["']""")
 SPELLED_IN_PARTS: Final = {"TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
