@@ -93,9 +93,21 @@ if TYPE_CHECKING:
     from getpatter.models import TTSConfig as TTSConfig
     from getpatter.models import TurnMetrics as TurnMetrics
     from getpatter.observability.event_bus import EventBus as EventBus
+    from getpatter.observability.tracing import SPAN_BARGEIN as SPAN_BARGEIN
+    from getpatter.observability.tracing import SPAN_CALL as SPAN_CALL
+    from getpatter.observability.tracing import SPAN_ENDPOINT as SPAN_ENDPOINT
+    from getpatter.observability.tracing import SPAN_LLM as SPAN_LLM
+    from getpatter.observability.tracing import SPAN_STT as SPAN_STT
+    from getpatter.observability.tracing import SPAN_TOOL as SPAN_TOOL
+    from getpatter.observability.tracing import SPAN_TTS as SPAN_TTS
+    from getpatter.observability.tracing import init_tracing as init_tracing
+    from getpatter.observability.tracing import is_tracing_enabled as is_tracing_enabled
+    from getpatter.observability.tracing import shutdown_tracing as shutdown_tracing
+    from getpatter.observability.tracing import start_span as start_span
     from getpatter.patter import Patter as Patter
     from getpatter.providers._fallback import Fallback as Fallback
     from getpatter.runtime.control import CallControl as CallControl
+    from getpatter.runtime.hooks import PipelineHookExecutor as PipelineHookExecutor
     from getpatter.scheduler import ScheduleHandle as ScheduleHandle
     from getpatter.scheduler import schedule_cron as schedule_cron
     from getpatter.scheduler import schedule_interval as schedule_interval
@@ -234,6 +246,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "PatterTool": "integrations",
     "PatterToolResult": "integrations",
     "PcmCarry": "audio",
+    "PipelineHookExecutor": "runtime.hooks",
     "PipelineHooks": "agent_parts",
     "Plivo": "carriers.plivo:Carrier",
     "PlivoAdapter": "carriers.plivo",
@@ -241,6 +254,13 @@ _EXPORTS: Final[dict[str, str]] = {
     "RateLimitError": "errors",
     "RealtimeTurnDetection": "agent_parts",
     "RimeTTS": "tts.rime",
+    "SPAN_BARGEIN": "observability.tracing",
+    "SPAN_CALL": "observability.tracing",
+    "SPAN_ENDPOINT": "observability.tracing",
+    "SPAN_LLM": "observability.tracing",
+    "SPAN_STT": "observability.tracing",
+    "SPAN_TOOL": "observability.tracing",
+    "SPAN_TTS": "observability.tracing",
     "STTConfig": "models",
     "STTProvider": "stt.base",
     "ScheduleHandle": "scheduler",
@@ -277,6 +297,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "filter_markdown": "core.spoken",
     "guardrail": "tools",
     "hash_caller": "llm._sessions",
+    "init_tracing": "observability.tracing",
+    "is_tracing_enabled": "observability.tracing",
     "mix_pcm": "audio",
     "mulaw_to_pcm16": "audio",
     "pcm16_to_mulaw": "audio",
@@ -286,6 +308,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "schedule_cron": "scheduler",
     "schedule_interval": "scheduler",
     "schedule_once": "scheduler",
+    "shutdown_tracing": "observability.tracing",
+    "start_span": "observability.tracing",
     "tool": "tools",
 }
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from getpatter import config
 from getpatter.agent import Agent, build_agent
 from getpatter.carriers import KINDS
+from getpatter.checks import check_number, check_placing, check_serving, checked_bool
 from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, PatterError
+from getpatter.events import Callback, SpeechCallback
 from getpatter.makers import standard_llm, standard_makers
 from getpatter.observability.event_bus import EventBus
 from getpatter.older import carrier_and_keys, modern
@@ -26,7 +28,7 @@ from getpatter.runtime.local_recording import RecordingPlace
 from getpatter.runtime.milestone import Milestone
 from getpatter.tools import guardrail, tool
 from getpatter.tunnels import Static, Tunnel, keep_up, tunnel_of
-from getpatter.types import is_e164, masked
+from getpatter.types import masked
 
 if TYPE_CHECKING:
     from getpatter.carriers.base import Carrier
@@ -36,11 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Callback = Callable[..., object]
-
-_HIGHEST_PORT: Final = 65535
-_LONGEST_CALL: Final = 14400
-_LONGEST_RING: Final = 600
 _READY_WITHIN: Final = 60.0
 _OUTCOME_SLACK: Final = 60.0
 
@@ -100,7 +97,7 @@ class Patter:
         carrier, self._keys = carrier_and_keys(_checked_carrier(carrier), older)
         self._carrier = carrier
         if carrier is not None or phone_number:
-            _check_number(phone_number, "phone_number")
+            check_number(phone_number, "phone_number")
         self._phone_number = phone_number
         self._webhook_url = checked_host(webhook_url)
         self._tunnel = tunnel_of(tunnel)
@@ -109,15 +106,25 @@ class Patter:
         merge_pricing(pricing)  # finds mistakes now
         self._pricing = pricing
         self._persist_root = config.persist_root(persist)
-        self._require_signature = _checked_bool(require_signature, "require_signature")
+        self._require_signature = checked_bool(require_signature, "require_signature")
         self._trusted_proxies = tuple(trusted_proxies)
-        self._allow_private_urls = _checked_bool(allow_private_urls, "allow_private_urls")
+        self._allow_private_urls = checked_bool(allow_private_urls, "allow_private_urls")
         self._ready: Milestone[str] = Milestone("ready")
         self._tunnel_ready: Milestone[str] = Milestone("tunnel_ready")
         self._server: PhoneServer | None = None
         self._is_serving = False
         self.events = EventBus()
         """What happens on all calls, for whoever wants to listen."""
+        self.speech: dict[str, Callback] = {}
+        """The speech callbacks that are set, by name."""
+
+    on_user_speech_started = SpeechCallback()
+    on_user_speech_ended = SpeechCallback()
+    on_user_speech_eos = SpeechCallback()
+    on_agent_speech_started = SpeechCallback()
+    on_agent_speech_ended = SpeechCallback()
+    on_llm_token = SpeechCallback()
+    on_audio_out = SpeechCallback()
 
     def __repr__(self) -> str:
         carrier = self._carrier.name if self._carrier is not None else None
@@ -231,7 +238,7 @@ class Patter:
         if self._ready.is_settled:
             self._renew()
         try:
-            _check_serving(locals())
+            check_serving(locals())
             if isinstance(on_message, str):
                 self._judge_url(on_message, ("http", "https", "ws", "wss"))
             carrier = _needed(self._carrier)
@@ -266,6 +273,7 @@ class Patter:
                 pricing=merge_pricing(self._pricing, pricing),
                 persist_root=self._persist_root,
                 store=store,
+                speech=self.speech,
                 dashboard=dashboard,
                 dashboard_token=dashboard_token,
                 allow_insecure_dashboard=allow_insecure_dashboard,
@@ -391,10 +399,10 @@ class Patter:
                 PatterDeprecationWarning,
                 stacklevel=2,
             )
-        _check_number(to, "to")
+        check_number(to, "to")
         sender = from_number or self._phone_number
-        _check_number(sender, "from_number")
-        _check_placing(locals())
+        check_number(sender, "from_number")
+        check_placing(locals())
         carrier = _needed(self._carrier)
         server = await self._serving()
         placed = await server.place(
@@ -427,6 +435,10 @@ class Patter:
     def metrics_store(self) -> CallStore | None:
         """The records of all calls while `serve()` runs."""
         return self._server.store if self._server is not None else None
+
+    def conversation_state(self, call_id: str) -> dict[str, object] | None:
+        """Who speaks in a running call, and in which turn it is; `None` for a call that is not running."""
+        return self._server.conversation_state(call_id) if self._server is not None else None
 
     async def end_call(self, call_id: str) -> None:
         """Hang a call up by the carrier's API. A call that is unknown or over: nothing happens."""
@@ -499,86 +511,6 @@ def _needed(carrier: Carrier | None) -> Carrier:
 def _check_one_way(tunnel: Tunnel, webhook_url: str) -> None:
     if webhook_url and tunnel.hostname != webhook_url:
         raise ValueError("webhook_url and tunnel exclude each other: pass one of them")
-
-
-def _check_number(number: object, name: str) -> None:
-    if not isinstance(number, str):
-        raise TypeError(f"{name} must be a str, not {type(number).__name__}")
-    if not is_e164(number):
-        shown = masked(number) if number else "nothing"
-        raise ValueError(f"{name} must be E.164 like +15550001234, got {shown}")
-
-
-def _checked_bool(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return value
-
-
-def _check_serving(given: Mapping[str, Any]) -> None:
-    if not isinstance(given["agent"], Agent):
-        raise TypeError(
-            f"agent must be made with phone.agent(...), not {type(given['agent']).__name__}"
-        )
-    port = given["port"]
-    if not isinstance(port, int) or isinstance(port, bool):
-        raise TypeError(f"port must be an int, not {type(port).__name__}")
-    if not 1 <= port <= _HIGHEST_PORT:
-        raise ValueError(f"port must be 1 to 65535, got {port}")
-    for name in ("recording", "dashboard", "manage_webhook", "allow_insecure_dashboard"):
-        _checked_bool(given[name], name)
-    for name in ("on_call_start", "on_call_end", "on_transcript", "on_metrics"):
-        _check_callable(given[name], name)
-    if not isinstance(given["on_message"], str):
-        _check_callable(given["on_message"], "on_message")
-    for name in ("voicemail_message", "dashboard_token", "webhook_secret"):
-        if not isinstance(given[name], str):
-            raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
-    _check_limits(given)
-
-
-def _check_limits(given: Mapping[str, Any]) -> None:
-    duration = given["max_call_duration"]
-    if not isinstance(duration, int) or isinstance(duration, bool):
-        raise TypeError(f"max_call_duration must be an int, not {type(duration).__name__}")
-    if not 1 <= duration <= _LONGEST_CALL:
-        raise ValueError(f"max_call_duration must be 1 to {_LONGEST_CALL} seconds, got {duration}")
-    most = given["max_concurrent_calls"]
-    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-        raise ValueError(f"max_concurrent_calls must be a positive int or None, got {most!r}")
-    idle = given["idle_timeout"]
-    if idle is not None and not (isinstance(idle, (int, float)) and idle > 0):
-        raise ValueError(f"idle_timeout must be positive seconds or None, got {idle!r}")
-
-
-def _check_placing(given: Mapping[str, Any]) -> None:
-    """Check the arguments of `call()`, by name."""
-    agent, ring, duration = given["agent"], given["ring_timeout"], given["max_call_duration"]
-    if agent is not None and not isinstance(agent, Agent):
-        raise TypeError(f"agent must be made with phone.agent(...), not {type(agent).__name__}")
-    for name in ("first_message", "voicemail_message", "from_number"):
-        if not isinstance(given[name], str):
-            raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
-    switches = ["machine_detection", "wait"] + ["recording"] * (given["recording"] is not None)
-    for name in switches:
-        _checked_bool(given[name], name)
-    for name in ("on_machine_detection", "on_machine"):
-        _check_callable(given[name], name)
-    for name, value, most in (
-        ("ring_timeout", ring, _LONGEST_RING),
-        ("max_call_duration", duration, _LONGEST_CALL),
-    ):
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int or None, not {type(value).__name__}")
-        if not 1 <= value <= most:
-            raise ValueError(f"{name} must be 1 to {most} seconds, got {value}")
-
-
-def _check_callable(value: object, name: str) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be a function, not {type(value).__name__}")
 
 
 def _answerable(agent: Agent, on_message: Callback | str | None, keys: Mapping[str, str]) -> Agent:

@@ -1,4 +1,4 @@
-"""Hooks around the model, in whole calls."""
+"""Hooks of a pipeline, in whole calls and one by one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 from getpatter.agent import PipelineHooks, build_agent
 from getpatter.errors import PatterDeprecationWarning
 from getpatter.models import HookContext
-from getpatter.testing.callers import Polite, babble
-from getpatter.testing.providers import ScriptedSTT, ScriptedTTS
+from getpatter.runtime.hooks import PipelineHookExecutor
+from getpatter.testing.callers import Caller, Polite, babble, hang_up, listen, say, wait
+from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.simulation import Simulation
 from getpatter.testing.time import in_virtual_time
-from getpatter.tools import Tool
+from getpatter.tools import Guardrail, Tool
 from tests.support.models import ActingLLM, in_turn, wants
 
 
@@ -98,3 +99,127 @@ async def test_hooks_that_raise_let_the_words_pass() -> None:
     hooks = PipelineHooks(after_llm={"on_chunk": broken, "on_response": broken})
     said, _ = await talk(hooks, ["Yes."], first_message="Hello.")
     assert said == ["Hello.", "Yes."]
+
+
+# ------------------------------------------------------------------------------------- one by one
+
+
+CONTEXT = HookContext(call_id="CA1")
+VALUES: dict[str, Any] = {
+    "before_send_to_stt": b"\1\2",
+    "after_transcribe": "words",
+    "before_llm": [{"role": "user", "content": "words"}],
+    "on_sentence": "A sentence.",
+    "on_response": "A reply.",
+    "before_synthesize": "A sentence.",
+    "after_synthesize": b"\1\2",
+}
+NONE_DROPS = {"before_send_to_stt", "after_transcribe", "before_synthesize", "after_synthesize"}
+
+
+def with_hook(name: str, hook: Any) -> PipelineHookExecutor:
+    if name.startswith("on_"):
+        return PipelineHookExecutor(PipelineHooks(after_llm={name: hook}))
+    return PipelineHookExecutor(PipelineHooks(**{name: hook}))
+
+
+async def run(executor: PipelineHookExecutor, name: str) -> Any:
+    value = VALUES[name]
+    more = ("A sentence.",) if name == "after_synthesize" else ()
+    return await getattr(executor, name)(value, *more, CONTEXT)
+
+
+@pytest.mark.parametrize("name", VALUES)
+@in_virtual_time
+async def test_what_a_hook_gives_goes_on_and_none_means_what_is_documented(name: str) -> None:
+    value = VALUES[name]
+    assert await run(PipelineHookExecutor(None), name) == value
+    assert await run(PipelineHookExecutor(PipelineHooks()), name) == value
+    seen: list[Any] = []
+
+    async def changes(given: Any, *more: Any) -> Any:
+        seen.append((given, more[-1]))
+        return given + given
+
+    assert await run(with_hook(name, changes), name) == value + value
+    assert await run(with_hook(name, lambda given, *_more: given + given), name) == value + value
+    assert seen == [(value, CONTEXT)]
+    nothing = await run(with_hook(name, lambda *_given: None), name)
+    assert nothing == (None if name in NONE_DROPS else value)
+
+    def fails(*_given: Any) -> Any:
+        raise RuntimeError
+
+    assert await run(with_hook(name, fails), name) == value
+
+
+def test_on_chunk_is_run_at_once() -> None:
+    assert with_hook("on_chunk", str.upper).on_chunk("word") == "WORD"
+    assert with_hook("on_chunk", lambda _chunk: None).on_chunk("word") == "word"
+    assert with_hook("on_chunk", lambda chunk: 1 / len(chunk[9:])).on_chunk("word") == "word"
+    assert PipelineHookExecutor(None).on_chunk("word") == "word"
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("before_stt", "before_send_to_stt"),
+        ("after_stt", "after_transcribe"),
+        ("before_tts", "before_synthesize"),
+        ("after_tts", "after_synthesize"),
+    ],
+)
+@in_virtual_time
+async def test_other_names_of_hooks(other: str, name: str) -> None:
+    executor = PipelineHookExecutor(PipelineHooks(**{other: lambda given, *_more: given + given}))
+    assert await run(executor, name) == VALUES[name] + VALUES[name]
+
+
+@in_virtual_time
+async def test_stages_run_in_the_documented_order() -> None:
+    order: list[str] = []
+
+    def note(name: str) -> Any:
+        def hook(value: Any, *_more: Any) -> Any:
+            if name not in order:
+                order.append(name)
+            return value
+
+        return hook
+
+    def transform(text: str) -> str:
+        return str(note("text_transforms")(text))
+
+    rule = Guardrail(name="rule", check=lambda text: bool(note("guardrails")(text) and False))
+    hooks = PipelineHooks(
+        before_send_to_stt=note("before_send_to_stt"),
+        after_transcribe=note("after_transcribe"),
+        before_llm=note("before_llm"),
+        after_llm={"on_chunk": note("on_chunk"), "on_sentence": note("on_sentence")},
+        before_synthesize=note("before_synthesize"),
+        after_synthesize=note("after_synthesize"),
+    )
+    made = build_agent(
+        "You are a desk.",
+        None,
+        stt=ScriptedSTT(["hello"]),
+        tts=ScriptedTTS(),
+        llm=ScriptedLLM(["Certainly."]),
+        hooks=hooks,
+        guardrails=[rule],
+        text_transforms=[transform],
+    )
+    async with Simulation(made) as phone:
+        first = Caller(wait(300), say("hello"), listen(), hang_up(), voice=babble)
+        await phone.talk(first)
+    assert order == [
+        "before_send_to_stt",
+        "after_transcribe",
+        "before_llm",
+        "on_chunk",
+        "on_sentence",
+        "guardrails",
+        "text_transforms",
+        "before_synthesize",
+        "after_synthesize",
+    ]

@@ -120,7 +120,7 @@ class Line:
         )
         """What the engine or model of this call will be billed for, response by response."""
         self.reports = Reports(identity, house, self.account)
-        self._stages = Stages(
+        self.stages = Stages(
             self.reports,
             self.account,
             agent=lambda: self.orders.agent,
@@ -193,7 +193,7 @@ class Line:
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
                 webhooks=self._house.webhooks,
-                used=self._stages.used,
+                used=self.stages.used,
             )
         return Desk(
             agent,
@@ -268,10 +268,10 @@ class Line:
             detector=self._house.detector if hears_with_built_in(self.orders.agent) else None,
             began_at=now,
             recorder=self._recorder(started, manners, now),
-            watch=self._stages,
+            watch=self.stages,
             tape=self._house.tape(self.identity.call_id, started.format, now),
         )
-        self._stages.attend(self.call.session.playout, self.call.session.history)
+        self.stages.attend(self.call.session.playout, self.call.session.history)
         self.status = "in-progress"
         self._answered_at = self._answered_at or now
         self._house.nest.spawn(self._live(self.call), name=f"line {self.identity.call_id}")

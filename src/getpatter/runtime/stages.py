@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from getpatter.core import messages as m
 from getpatter.core.ledger import latency_of
 from getpatter.core.playout import Playout
+from getpatter.core.turns import Floor
 from getpatter.engines.base import Usage
 from getpatter.models import TurnMetrics
 from getpatter.runtime.identity import name_of_provider
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from getpatter.runtime.reports import Reports
 
 _MS = 1000.0
+_CALLER_SPEAKS = frozenset({Floor.CALLER, Floor.DOUBT, Floor.OVERLAP, Floor.HELD})
+_AGENT_SPEAKS = frozenset({Floor.AGENT, Floor.OVERLAP, Floor.CLOSING})
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class Stages:
         """Whether the engine tells the end of its responses; else they end with their turn."""
         self._engine_model = ""
         """The model really used, once the engine has said so."""
-        self._saw: dict[type, Callable[..., None]] = {
+        self._saw: dict[type[m.Input], Callable[[Any, Instant], None]] = {
             m.Voiced: self._voiced,
             m.Transcribed: self._transcribed,
             m.EngineTranscribed: self._engine_transcribed,
@@ -107,7 +110,7 @@ class Stages:
             m.EngineAudio: self._engine_audio,
             m.EngineReplyEnded: self._reply_ended,
         }
-        self._did: dict[type, Callable[..., None]] = {
+        self._did: dict[type[m.Command], Callable[[Any, Instant], None]] = {
             m.CancelReply: self._cancelled,
             m.ReportPartial: self._heard_partial,
             m.TellEngine: self._keyed,
@@ -131,6 +134,15 @@ class Stages:
         look = self._did.get(type(command))
         if look is not None:
             look(command, at)
+
+    def state(self, floor: Floor) -> dict[str, object]:
+        """Where the conversation stands, for a program that asks."""
+        return {
+            "state": floor.value,
+            "is_user_speaking": floor in _CALLER_SPEAKS,
+            "is_agent_speaking": floor in _AGENT_SPEAKS,
+            "turn_idx": max(0, self._turn),
+        }
 
     def used(self, usage: Usage) -> None:
         """The engine says what it will be paid for."""

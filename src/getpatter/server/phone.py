@@ -360,6 +360,13 @@ class PhoneServer:
         )
         return await self.exchange.place(carrier, placing)
 
+    def conversation_state(self, call_id: str) -> dict[str, object] | None:
+        """Where one running call stands."""
+        for line in self.exchange.active if self.exchange is not None else ():
+            if line.identity.call_id == call_id and line.call is not None:
+                return {"call_id": call_id, **line.stages.state(line.call.session.floor)}
+        return None
+
     async def end_call(self, call_id: str) -> None:
         """Hang one call up at its carrier."""
         if self.exchange is not None:
