@@ -110,6 +110,13 @@ class TurnMetrics:
     timestamp: float = 0.0
     """Unix time."""
     interrupted: bool = False
+    waterfall: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Where the time of the answer went, in milliseconds and in order; the parts add up to `latency.total_ms`.
+
+    `endpoint_ms` until the turn was accepted, `llm_ms` until the first text, `tts_ms` until the first sound,
+    `playout_ms` until it was handed to the carrier. An engine makes text and sound in one: `engine_ms`. Empty
+    for turns in which nobody waited for an answer.
+    """
 
     def to_dict(self) -> JsonObject:
         """All fields, ready for JSON."""

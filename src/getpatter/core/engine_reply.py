@@ -198,7 +198,12 @@ class EngineReply:
         entry.text, entry.is_settled, entry.is_interrupted = text, True, was_cut
         entry.is_void = not text
         entry.record = reply.record(
-            self.anchors, talk.turns, text, is_interrupted=was_cut, bargein_ms=bargein_ms
+            self.anchors,
+            talk.turns,
+            text,
+            is_interrupted=was_cut,
+            is_engine=True,
+            bargein_ms=bargein_ms,
         )
         talk.turns += 1
         talk.playout.forget_before(talk.playout.heard_ms(now))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from getpatter.core.messages import TurnRecord
 from getpatter.models import LatencyBreakdown, TurnMetrics
@@ -27,8 +28,47 @@ def _between(start: float | None, end: float | None) -> float | None:
     return (end - start) * 1000
 
 
+_PIPELINE: Final = (
+    ("endpoint_ms", "committed_at"),
+    ("llm_ms", "first_text_at"),
+    ("tts_ms", "first_voice_at"),
+    ("playout_ms", "first_audio_at"),
+)
+_ENGINE: Final = (
+    ("endpoint_ms", "committed_at"),
+    ("engine_ms", "first_voice_at"),
+    ("playout_ms", "first_audio_at"),
+)
+
+
+def waterfall_of(turn: TurnRecord) -> dict[str, float]:
+    """Where the time from the end of the caller's speech to the first audio went; the parts add up to it.
+
+    What did not happen, or happened out of its order (a draft was there before the turn was accepted), has no part:
+    its time is that of the next.
+    """
+    since, until = turn.speech_ended, turn.first_audio_at
+    if since is None or until is None or until < since:
+        return {}
+    parts: dict[str, float] = {}
+    for name, anchor in _ENGINE if turn.is_engine else _PIPELINE:
+        at: float | None = getattr(turn, anchor)
+        if at is not None and since <= at <= until:
+            parts[name] = (at - since) * 1000
+            since = at
+    return parts
+
+
 def latency_of(turn: TurnRecord) -> LatencyBreakdown:
-    """The waterfall of one turn, in milliseconds."""
+    """The times of one turn, in milliseconds. Of an engine's only those that it cannot keep to itself (OB-1)."""
+    if turn.is_engine:
+        return LatencyBreakdown(
+            total_ms=_between(turn.speech_ended, turn.first_audio_at) or 0.0,
+            endpoint_ms=_between(turn.speech_ended, turn.committed_at),
+            bargein_ms=turn.bargein_ms,
+            user_speech_duration_ms=_between(turn.speech_began, turn.speech_ended),
+            agent_response_ms=_between(turn.committed_at, turn.first_audio_at),
+        )
     ttft = _between(turn.committed_at, turn.first_text_at)
     return LatencyBreakdown(
         stt_ms=_between(turn.speech_ended, turn.final_at) or 0.0,
@@ -57,6 +97,7 @@ def metrics_of(turn: TurnRecord, *, wall_offset: float) -> TurnMetrics:
         tts_characters=turn.characters,
         timestamp=at + wall_offset,
         interrupted=turn.is_interrupted,
+        waterfall=waterfall_of(turn),
     )
 
 

@@ -586,6 +586,8 @@ class TurnRecord(msgspec.Struct, frozen=True):
     agent_text: str
     is_interrupted: bool = False
     is_greeting: bool = False
+    is_engine: bool = False
+    """A speech-to-speech engine gave it: it has no text before its sound."""
     speech_began: float | None = None
     speech_ended: float | None = None
     final_at: float | None = None

@@ -132,6 +132,7 @@ class Reply:
         text: str,
         *,
         is_interrupted: bool,
+        is_engine: bool = False,
         bargein_ms: float | None = None,
     ) -> m.TurnRecord:
         """The turn that ends with it; `text` is what counts as said."""
@@ -141,6 +142,7 @@ class Reply:
             agent_text=text,
             is_interrupted=is_interrupted,
             is_greeting=self.is_greeting,
+            is_engine=is_engine,
             speech_began=anchors.speech_began,
             speech_ended=anchors.speech_ended,
             final_at=anchors.final_at,

@@ -80,6 +80,7 @@ class Ears:
         self._pending_bytes = 0
         self._limit = 0
         self._wake = asyncio.Event()
+        self._onset_ms = 0.0
         self._is_connected = False
         self._is_closing = False
         self._feed: Callable[[bytes], None] | None = None
@@ -208,9 +209,13 @@ class Ears:
         event = await self._detector.process_frame(pcm, PCM16_16K.sample_rate)
         match getattr(event, "type", None):
             case "speech_start":
-                self._report(m.VoiceStarted(_ago(event)))
+                self._onset_ms = clock.now() * 1000 - _lasted(event)
+                self._report(m.VoiceStarted(_lasted(event)))
             case "speech_end":
-                self._report(m.VoiceStopped())
+                # It is known how long the speech was, so the silence since is known too.
+                lasted = _lasted(event)
+                ago = clock.now() * 1000 - self._onset_ms - lasted if lasted else 0.0
+                self._report(m.VoiceStopped(max(0.0, ago)))
             case _:
                 pass
 
@@ -245,6 +250,6 @@ class Ears:
             logger.warning("stt.close_failed error=%s", type(error).__name__)
 
 
-def _ago(event: object) -> float:
+def _lasted(event: object) -> float:
     lasts = getattr(event, "duration_ms", 0.0)
     return float(lasts) if isinstance(lasts, (int, float)) else 0.0
