@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +134,7 @@ def test_a_draft_that_was_there_before_its_turn_costs_no_time() -> None:
 
 @pytest.mark.parametrize("missing", ["speech_ended", "first_audio_at"])
 def test_nobody_waited_where_nobody_spoke_or_answered(missing: str) -> None:
-    times = dict.fromkeys(("speech_ended", *ANCHORS), 10.0) | {missing: None}
+    times: dict[str, Any] = dict.fromkeys(("speech_ended", *ANCHORS), 10.0) | {missing: None}
     assert not waterfall_of(TurnRecord(1, "a", "b", **times))
 
 
@@ -140,7 +142,7 @@ def test_nobody_waited_where_nobody_spoke_or_answered(missing: str) -> None:
 def test_the_parts_add_up_whatever_happened_in_whatever_order(
     ended: float | None, at: tuple[float | None, ...], is_engine: bool
 ) -> None:
-    times = dict(zip(ANCHORS, at, strict=True))
+    times: dict[str, Any] = dict(zip(ANCHORS, at, strict=True))
     turn = TurnRecord(1, "a", "b", is_engine=is_engine, speech_ended=ended, **times)
     parts = waterfall_of(turn)
     assert all(ms >= 0 for ms in parts.values())
