@@ -92,6 +92,9 @@ SCENARIOS: Final[Mapping[str, str]] = {
     "wrong key": "One attempt, one line in the log without the key, an apology that the caller hears, and the end "
     "of the call with reason `provider_error` within 20 s.",
     "rate limit": "The first request is refused with 429. It is repeated, and the conversation is complete.",
+    "outage": "The service answers everything with 503. It is asked up to four times within seconds; then the caller "
+    "hears an apology, and the call ends with `provider_error`. A model's outage costs the turn: the apology asks "
+    "the caller to say it again, and once the service is back the next turn is answered.",
     "silence": "The caller says nothing for eight seconds after the greeting: no words are made up, no answer is "
     "given, and the call stays.",
 }

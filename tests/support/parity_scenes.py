@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from getpatter.core.manners import FAREWELL
+from getpatter.core.manners import APOLOGY, FAREWELL
 from getpatter.testing.callers import (
     Caller,
     Program,
@@ -248,18 +248,24 @@ async def wrong_key(cell: Cell) -> None:
     script = Script([ASKED], has_wrong_key=True)
     steps = [listen(gap_ms=GAP_MS), say(ASKED)] if _is_asked_late(cell) else []
     seen = await _call(cell, script, lambda _: Caller(*steps, wait(60_000), voice=babble))
+    assert seen.stage.attempts == 1, f"{seen.stage.attempts} attempts with a key that is wrong"
+    told = _has_died(seen)
+    assert "AuthenticationError" not in told.getMessage(), "it says what the vendor said"
+
+
+def _has_died(seen: Seen) -> logging.LogRecord:
+    """The call ended for its provider, and the caller was told. Returns the one line of the log."""
     assert seen.reason == "provider_error"
     assert seen.call.duration_s < DIES_WITHIN_S
-    assert seen.stage.attempts == 1, f"{seen.stage.attempts} attempts with a key that is wrong"
     told = [each for each in seen.log if each.levelno >= logging.ERROR]
     assert [each.getMessage().split(".")[1].split(" ")[0] for each in told] == ["gone"]
-    assert "AuthenticationError" not in told[0].getMessage(), "it says what the vendor said"
     if seen.stage.carrier_apologises:
         assert any("something went wrong" in str(each.form) for each in seen.phone.twilio.requests)
     else:
         role, text = seen.lines[-1]
         assert role == "assistant"
         assert text.endswith(FAREWELL)
+    return told[0]
 
 
 def _is_asked_late(cell: Cell) -> bool:
@@ -272,6 +278,41 @@ async def rate_limit(cell: Cell) -> None:
     seen = await _call(cell, script, lambda stage: polite(ASKED, DAY, stage=stage))
     seen.is_conversation(GREETING, ASKED, ANSWER, DAY, DONE)
     assert not seen.stage.service.refusals, "nothing was refused"
+
+
+async def outage(cell: Cell) -> None:
+    if cell.row.kind is Kind.MODEL:
+        await _lost_turn(cell)
+        return
+    script = Script([ASKED], is_out=True)
+    steps = [listen(gap_ms=GAP_MS), say(ASKED)] if _is_asked_late(cell) else []
+    seen = await _call(cell, script, lambda _: Caller(*steps, wait(60_000), voice=babble))
+    assert 2 <= seen.stage.attempts <= _MOST_ATTEMPTS, f"{seen.stage.attempts} attempts"
+    _has_died(seen)
+
+
+_MOST_ATTEMPTS: Final = 12
+"""Four of ours; those that repeat a request of their own accord send each up to three times."""
+
+
+async def _lost_turn(cell: Cell) -> None:
+    script = Script([ASKED, DAY], [DONE], is_out=True)
+
+    def caller(stage: Stage) -> Program:
+        return Caller(
+            listen(gap_ms=GAP_MS),
+            stage.before_turn,
+            say(ASKED),
+            listen(gap_ms=GAP_MS),
+            stage.after_turn,
+            say(DAY),
+            listen(gap_ms=GAP_MS),
+            hang_up(),
+            voice=babble,
+        )
+
+    seen = await _call(cell, script, caller)
+    seen.is_conversation(GREETING, ASKED, APOLOGY, DAY, DONE)
 
 
 async def silence(cell: Cell) -> None:
@@ -292,5 +333,6 @@ SCENES: Final[Mapping[str, Scene]] = {
     "drop": drop,
     "wrong key": wrong_key,
     "rate limit": rate_limit,
+    "outage": outage,
     "silence": silence,
 }

@@ -51,6 +51,8 @@ class Script:
     is_limited: bool = False
     """The first request is refused with 429."""
     has_wrong_key: bool = False
+    is_out: bool = False
+    """Everything is refused with 503: a model's first turn, anybody else's whole call."""
 
 
 @dataclass
@@ -162,6 +164,17 @@ class Stage:
         self.provider_key = provider.provider_key
         return provider
 
+    def refuse(self) -> None:
+        """As the script wants it: the next request, or all of them."""
+        if self.script.is_limited:
+            self.service.refusals = [self.refusal(429)]
+        if self.script.is_out:
+            self.service.refusals = [self.refusal(503)] * 99
+
+    def refusal(self, status: int) -> Refusal:
+        """In the vendor's words, where they matter."""
+        return Refusal(status)
+
     def hold(self, seconds: float) -> None:
         """The service says nothing for so long."""
         self.service.hold.clear()
@@ -172,6 +185,9 @@ class Stage:
 
     async def before_turn(self, handset: Handset) -> None:
         """What goes wrong when the caller is about to speak."""
+
+    async def after_turn(self, handset: Handset) -> None:
+        """What is well again when the caller has heard the first answer."""
 
     async def in_mid_word(self, handset: Handset) -> None:
         """What goes wrong in the middle of what the caller says."""
@@ -204,8 +220,7 @@ class EarStage(Stage):
     async def before_ring(self) -> None:
         if self.script.is_slow:
             self.hold(SLOW_S)
-        if self.script.is_limited:
-            self.service.refusals = [Refusal(429)]
+        self.refuse()
 
     async def in_mid_word(self, handset: Handset) -> None:
         if self.script.breaks:
@@ -233,8 +248,7 @@ class VoiceStage(Stage):
     async def before_ring(self) -> None:
         if self.script.is_slow:
             self.hold(SLOW_S)
-        if self.script.is_limited:
-            self.service.refusals = [Refusal(429)]
+        self.refuse()
         if self.script.breaks:
             self.service.drop_after_bytes = MULAW_8K.size(900)
 
@@ -271,8 +285,13 @@ class ModelStage(Stage):
     async def before_turn(self, handset: Handset) -> None:
         if self.script.is_slow:
             self.hold(SLOW_S)
-        if self.script.is_limited:
-            self.service.refusals = [self.service.refused(429, "Slow down.")]
+        self.refuse()
+
+    async def after_turn(self, handset: Handset) -> None:
+        self.service.refusals.clear()
+
+    def refusal(self, status: int) -> Refusal:
+        return self.service.refused(status, "Slow down.")
 
 
 class EngineStage(Stage):
@@ -298,8 +317,7 @@ class EngineStage(Stage):
         return {"engine": engine}
 
     async def before_ring(self) -> None:
-        if self.script.is_limited:
-            self.service.refusals = [Refusal(429)]
+        self.refuse()
 
     async def in_mid_answer(self, handset: Handset) -> None:
         if self.script.breaks:

@@ -37,6 +37,8 @@ _FRAME_MS: Final = 20
 _BEFORE_MS: Final = 300
 _QUIET_MS: Final = 700.0
 _LONGEST_MS: Final = 28_000.0
+_MOST_FAILURES: Final = 3
+"""An utterance is asked about once more after each of them; a call has given up by then."""
 _MOST_WAITING: Final = 8
 _CLICK_MS: Final = 200.0
 _STEADY_DB: Final = 1.5
@@ -293,7 +295,7 @@ class BufferedSTT(Service):
             heard = self._understood(self._checked(request, response).body)
         except PatterError as error:
             self._failures += 1
-            if not error.retryable or self._failures > 1:
+            if not error.retryable or self._failures > _MOST_FAILURES:
                 self._failures = 0
                 self._forget(utterance)
             raise
