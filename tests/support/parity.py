@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from getpatter import ElevenLabsConvAI, HermesLLM, OpenAIRealtime, OpenAIRealtime2, OpenClawLLM
+from getpatter import (
+    ElevenLabsConvAI,
+    GeminiLive,
+    HermesLLM,
+    OpenAIRealtime,
+    OpenAIRealtime2,
+    OpenClawLLM,
+)
 from getpatter.testing.fake_convai import FakeConvAI
+from getpatter.testing.fake_gemini import FakeGemini
 from getpatter.testing.fake_realtime import FakeRealtime
 from tests.e2e.speech_kit import EARS, MOUTHS, Ear, Mouth
 from tests.support.llm_vendors import VENDORS, GuardedServer, Vendor
@@ -33,14 +41,14 @@ class Engine:
     """An engine and its service."""
 
     name: str
-    service: type[FakeRealtime | FakeConvAI]
+    service: type[FakeRealtime | FakeConvAI | FakeGemini]
     make: Callable[[Any, str], object]
     """Of a service and a key."""
 
 
 # A new provider is one line here, or in `EARS` and `MOUTHS` of `tests/e2e/speech_kit.py`.
 MODELS: Final = (
-    *VENDORS,
+    *(each for each in VENDORS if not each.is_package),  # a package may be absent, the page may not
     Vendor(
         "hermes", GuardedServer, lambda key, url, limit: HermesLLM(key, base_url=url, timeout=limit)
     ),
@@ -56,6 +64,7 @@ ENGINES: Final = (
     Engine(
         "elevenlabs", FakeConvAI, lambda s, key: ElevenLabsConvAI(key, s.agent_id, base_url=s.url)
     ),
+    Engine("google", FakeGemini, lambda s, key: GeminiLive(key, base_url=s.url)),
 )
 
 
@@ -87,7 +96,7 @@ SCENARIOS: Final[Mapping[str, str]] = {
     "heard of it, and the words of the interruption are answered.",
     "tool call": "The model says a few words and calls a tool; the words are heard while it runs, then its result.",
     "two tools": "Two tools in one answer run at the same time, and both results are spoken of.",
-    "slow start": "The service takes seconds to begin. Nothing is lost and nothing is said twice.",
+    "slow start": "The service takes four seconds to begin, an engine three. Nothing is lost, nothing is said twice.",
     "drop": "The connection breaks in the middle of a word. The call goes on, and the next turn is complete.",
     "wrong key": "One attempt, one line in the log without the key, an apology that the caller hears, and the end "
     "of the call with reason `provider_error` within 20 s.",

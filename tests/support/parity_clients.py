@@ -38,6 +38,7 @@ class Client:
 
 _SPEECH: Final = "e2e/test_speech_vendors_sdk.py"
 _MODELS: Final = "e2e/test_llm_official_clients.py"
+_LIVE: Final = "e2e/test_engine_gemini_sdk.py"
 _CHAT: Final = (
     Run(_MODELS, "test_chat_text", "a streamed answer with its usage"),
     Run(_MODELS, "test_chat_tools", "tool calls in fragments"),
@@ -72,6 +73,12 @@ CLIENTS: Final = (
     Client("google-genai", (
         Run(_MODELS, "test_google_text_and_tools", "a streamed answer, tool calls, usage"),
         Run(_MODELS, "test_google_refusals", "a wrong key, a rate limit"),
+        Run(_LIVE, "test_the_vendors_client_talks_to_the_fake", "a Live session over TLS"),
+        Run(
+            _LIVE,
+            "test_the_vendors_client_is_refused_with_a_wrong_key",
+            "a Live session that is refused",
+        ),
     )),
     Client("groq", (*_CHAT, _BROKEN)),
     Client("openai", (

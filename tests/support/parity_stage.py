@@ -12,9 +12,10 @@ from getpatter import Tool
 from getpatter.agent import Agent, build_agent
 from getpatter.llm.base import LLMChunk
 from getpatter.net.http import HttpClient
-from getpatter.testing import fake_llm, fake_realtime
+from getpatter.testing import fake_gemini, fake_llm, fake_realtime
 from getpatter.testing.callers import Handset
 from getpatter.testing.fake_convai import AgentCalls, FakeConvAI
+from getpatter.testing.fake_gemini import FakeGemini
 from getpatter.testing.fake_llm import FakeLLM
 from getpatter.testing.fake_realtime import FakeRealtime
 from getpatter.testing.fake_speech import FakeService, Refusal
@@ -27,6 +28,8 @@ from tests.support.parity import Engine, Kind, Row
 GREETING: Final = "Hello, how may I help you?"
 WRONG_KEY: Final = "sk-wrong-0123456789abcdef"
 SLOW_S: Final = 4.0
+ENGINE_SLOW_S: Final = 3.0
+"""An engine that gives no sign for four seconds is asked again, as it may have forgotten."""
 
 
 @dataclass(frozen=True)
@@ -298,13 +301,13 @@ class EngineStage(Stage):
     """A speech-to-speech engine."""
 
     carrier_apologises = True
-    service: FakeRealtime | FakeConvAI
+    service: FakeRealtime | FakeConvAI | FakeGemini
 
     def __init__(self, row: Row, script: Script) -> None:
         super().__init__(row, script)
         assert isinstance(row.of, Engine)
         self._engine = row.of
-        options: dict[str, Any] = {"first_delay": SLOW_S} if script.is_slow else {}
+        options: dict[str, Any] = {"first_delay": ENGINE_SLOW_S} if script.is_slow else {}
         if script.breaks:
             options["speed"] = 1.2
         says = [_TURNS[row.of.service](turn) for turn in script.says]
@@ -338,9 +341,17 @@ def _convai_turns(turn: str | Uses) -> list[str | AgentCalls]:
     return [AgentCalls(calls, then=turn.then, text=turn.text)]
 
 
+def _gemini_turns(turn: str | Uses) -> list[fake_gemini.Turn]:
+    if isinstance(turn, str):
+        return [fake_gemini.Says(turn)]
+    calls = [("find_slot", {"day": day}) for day in turn.days]
+    return [fake_gemini.Calls(calls, text=turn.text, then=turn.then)]
+
+
 _TURNS: Final[Mapping[type, Callable[[str | Uses], Sequence[Any]]]] = {
     FakeRealtime: _realtime_turns,
     FakeConvAI: _convai_turns,
+    FakeGemini: _gemini_turns,
 }
 
 

@@ -26,11 +26,13 @@ from getpatter.engines._google_events import (
     seconds,
 )
 from getpatter.engines.base import Briefing, Expires, Frame, Said, ToolSchema, Usage
-from getpatter.errors import WireError
+from getpatter.errors import AuthenticationError, PatterError, WireError
 from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest
 from getpatter.types import PCM16_16K, PCM16_24K, AudioFormat
 
+_BAD_KEY: Final = 1007
+"""The close code of a key that is refused, as of everything else in a setup that is wrong."""
 LIFETIME: Final = 9.5 * 60.0
 """A connection lasts about 10 minutes; the service says so before, and we change before."""
 PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
@@ -175,6 +177,14 @@ class LiveDialect:
         return LiveDialect(self._settings_for, briefing, handle)
 
     # ----------------------------------------------------------------------------------- our commands
+
+    def explained(self, error: PatterError) -> PatterError:
+        """A key that is refused is told on the open socket."""
+        if error.status == _BAD_KEY and "api key" in str(error).lower():
+            return AuthenticationError(
+                str(error), vendor=VENDOR, retryable=False, status=error.status
+            )
+        return error
 
     def audio(self, data: bytes) -> Frame:
         """The caller's sound."""

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from getpatter.agent_parts import RealtimeTurnDetection
 from getpatter.core import messages as m
 from getpatter.core.duplex import EngineManners
+from getpatter.errors import PatterError
 from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest
 from getpatter.types import MULAW_8K, AudioFormat
@@ -166,6 +167,15 @@ class HasHeir(Protocol):
 
     def heir(self, briefing: Briefing, lines: Sequence[tuple[str, str]]) -> Dialect:
         """A translator for the connection after this one; `lines`: `(role, text)` of what was said."""
+        ...
+
+
+@runtime_checkable
+class ExplainsClosing(Protocol):
+    """A dialect whose service says with a close frame what another says with a status: a key that is refused."""
+
+    def explained(self, error: PatterError) -> PatterError:
+        """`error`, or what it really is. `error.status` is the close code, its text holds the reason."""
         ...
 
 

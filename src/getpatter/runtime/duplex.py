@@ -24,6 +24,7 @@ from getpatter.engines.base import (
     Complaint,
     Dialect,
     Expires,
+    ExplainsClosing,
     Frame,
     HasHeir,
     Said,
@@ -383,6 +384,8 @@ class Duplex:
             self._spawn(socket.close(limit_s=CLOSE_WITHIN), name="engine farewell")
 
     def _closed(self, error: PatterError | None) -> None:
+        if error is not None and isinstance(self._dialect, ExplainsClosing):
+            error = self._dialect.explained(error)
         self._error = self._error or error
         self._is_ready = False
         self._over.set()
