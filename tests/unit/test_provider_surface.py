@@ -23,7 +23,7 @@ EVERY_VARIABLE: Final = (
     *("SPEECHMATICS_API_KEY", "TELNYX_API_KEY", "RIME_API_KEY", "LMNT_API_KEY", "INWORLD_API_KEY"),
     *("ANTHROPIC_API_KEY", "GROQ_API_KEY", "CEREBRAS_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"),
     *("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"),
-    *("LITELLM_API_KEY", "API_SERVER_KEY", "OPENCLAW_API_KEY"),
+    *("ULTRAVOX_API_KEY", "LITELLM_API_KEY", "API_SERVER_KEY", "OPENCLAW_API_KEY"),
 )
 
 
@@ -59,6 +59,9 @@ ROWS: Final = (
         {**_REALTIME, "model": "gpt-realtime-2"}),
     Row("ElevenLabsConvAI", "engines.elevenlabs:ConvAI", "ELEVENLABS_API_KEY", {"agent_id": "", "voice": ""},
         {"agent_id": "agent-1"}),
+    Row("GeminiLive", "engines.google:Live", "GEMINI_API_KEY",
+        {"voice": "Puck", "language": "en-US", "temperature": 0.8}),
+    Row("UltravoxRealtime", "engines.ultravox:Realtime", "ULTRAVOX_API_KEY", {"voice": ""}),
     # recognisers
     Row("DeepgramSTT", "stt.deepgram:STT", "DEEPGRAM_API_KEY",
         {"language": "en", "model": "nova-3", "encoding": "linear16", "sample_rate": 16000, "endpointing_ms": 150,
