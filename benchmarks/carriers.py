@@ -3,7 +3,7 @@
     python -m benchmarks.carriers                              all carriers, some forty rows each
     python -m benchmarks.carriers --carrier twilio             one of them; also telnyx, plivo
     python -m benchmarks.carriers --only transfer --only REST  rows whose names hold one of these words
-    python -m benchmarks.carriers --real-time                  on the clock of the wall, 90 s a carrier
+    python -m benchmarks.carriers --real-time                  on the clock of the wall, a minute or two each
     python -m benchmarks.carriers --list
 
 Every row has a simulated carrier and a `Patter.serve()` of its own; between them are real loopback sockets: REST,
