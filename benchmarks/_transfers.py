@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, Final
 
 from benchmarks._scenarios import REPLY_SAID, SAID, Scenario, scenario
@@ -15,10 +14,6 @@ from getpatter.testing.callers import Caller, Program, babble, hang_up, listen, 
 
 TRANSFERS: Final[list[Scenario]] = []
 transfer: Final = partial(scenario, into=TRANSFERS)
-
-HAS_WAY_BACK: Final = find_spec("getpatter.runtime.handover") is not None
-back: Final = partial(transfer, only=lambda _: HAS_WAY_BACK)
-"""Rows about callers who come back: only where the package under test can bring them back."""
 
 SUMMARY: Final = "Ms <Jones> & \"co\" want to rebook 'Tuesday'"
 SORRY: Final = "They cannot be reached."
@@ -119,45 +114,45 @@ async def cold_refused(stage: Stage) -> None:
     await _refused_at_once(stage)
 
 
-@back("cold transfer: busy after the hand-over, brought back", serving={"on_message": Desk})
+@transfer("cold transfer: busy after the hand-over, brought back", serving={"on_message": Desk})
 async def cold_busy(stage: Stage) -> None:
     await _brought_back(stage, Callee(outcome="busy"), "the line was busy")
 
 
-@back("cold transfer: unanswered, brought back", serving={"on_message": Desk})
+@transfer("cold transfer: unanswered, brought back", serving={"on_message": Desk})
 async def cold_unanswered(stage: Stage) -> None:
     await _brought_back(stage, Callee(rings_s=60), "nobody answered")
 
 
-@back("warm transfer: accepted, told first", serving={"on_message": WarmDesk})
+@transfer("warm transfer: accepted, told first", serving={"on_message": WarmDesk})
 async def warm_accepted(stage: Stage) -> None:
     await _accepted(stage, "warm")
     said = [word for each in stage.carrier.calls for word in each.words]
     must_be("the target was told", said, [SUMMARY])
 
 
-@back("warm transfer: refused at once", serving={"on_message": WarmDesk})
+@transfer("warm transfer: refused at once", serving={"on_message": WarmDesk})
 async def warm_refused(stage: Stage) -> None:
     await _refused_at_once(stage)
 
 
-@back("warm transfer: busy, brought back", serving={"on_message": WarmDesk})
+@transfer("warm transfer: busy, brought back", serving={"on_message": WarmDesk})
 async def warm_busy(stage: Stage) -> None:
     await _brought_back(stage, Callee(outcome="busy"), "the line was busy")
 
 
-@back("warm transfer: unanswered, brought back", serving={"on_message": WarmDesk})
+@transfer("warm transfer: unanswered, brought back", serving={"on_message": WarmDesk})
 async def warm_unanswered(stage: Stage) -> None:
     await _brought_back(stage, Callee(rings_s=60), "nobody answered")
 
 
-@back("warm transfer: a machine answers, brought back", serving={"on_message": WarmDesk})
+@transfer("warm transfer: a machine answers, brought back", serving={"on_message": WarmDesk})
 async def warm_machine(stage: Stage) -> None:
     machine = Callee(answered_by="machine_start", verdict_after_s=1)
     await _brought_back(stage, machine, "an answering machine picked up")
 
 
-@back("warm transfer: caller hangs up while it rings", serving={"on_message": WarmDesk})
+@transfer("warm transfer: caller hangs up while it rings", serving={"on_message": WarmDesk})
 async def warm_given_up(stage: Stage) -> None:
     stage.somebody(Callee(rings_s=20), THIRD)
     call = stage.ring(Caller(listen(), say(WORDS), wait(600_000), voice=babble))

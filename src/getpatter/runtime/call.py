@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 BAD_FRAMES: Final = 100
 BAD_FRAMES_WITHIN: Final = 10.0
 FRAMES_EXPECTED_WITHIN: Final = 30.0
-NORMAL, SHUTTING_DOWN, REFUSED, INTERNAL = 1000, 1001, 1008, 1011
+NORMAL, SHUTTING_DOWN, LOST, REFUSED, INTERNAL = 1000, 1001, 1006, 1008, 1011
 
 
 class Recorder(Protocol):
@@ -275,6 +275,7 @@ class Call:
             tape: Keeps a recording to listen to, if wanted.
         """
         self.deadline: Instant | None = Instant(began_at + FRAMES_EXPECTED_WITHIN)
+        self.was_cut = False  # whether its socket ended without a word
         self.counters = Counters()
         self.session = session
         self._socket = socket
@@ -337,12 +338,12 @@ class Call:
 
     def closed(self, code: int) -> None:
         """The carrier's first socket is gone."""
-        del code
-        self.stream_closed(0)
+        self.stream_closed(0, code)
 
-    def stream_closed(self, number: int) -> None:
+    def stream_closed(self, number: int, code: int) -> None:
         """The socket of stream `number` is gone; whatever became of older ones means nothing."""
         if number == self._stream_number and not self._is_away:
+            self.was_cut = code == LOST
             self.tell(m.StreamEnded())
 
     def _receive(self, frame: bytes) -> None:
@@ -594,5 +595,4 @@ class LaterStream:
 
     def closed(self, code: int) -> None:
         """The carrier's socket is gone."""
-        del code
-        self._call.stream_closed(self._number)
+        self._call.stream_closed(self._number, code)

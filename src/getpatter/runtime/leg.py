@@ -38,6 +38,8 @@ class Leg:
         self._keys = 0
         self.is_released = False
         """Whether somebody has seen to its end."""
+        self.has_outlived_us = False
+        """Whether it was still up when its stream had ended."""
 
     async def hang_up(self) -> None:
         """End the call."""
@@ -57,7 +59,8 @@ class Leg:
 
     def _hang_up_if_alive(self) -> Exchange[None]:
         call_id = self._identity.call_id
-        if (yield from self._carrier.is_alive(call_id)):
+        self.has_outlived_us = yield from self._carrier.is_alive(call_id)
+        if self.has_outlived_us:
             yield from self._carrier.hang_up(call_id)
 
     async def _bounded(self, exchange: Exchange[None]) -> str | None:

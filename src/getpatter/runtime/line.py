@@ -376,6 +376,8 @@ class Line:
         # Tools may take a while to finish; the carrier's leg does not wait for them.
         closing = [self._step(self._desk.close())] if self._desk is not None else []
         await asyncio.gather(self._step(self._leg.release()), self._step(call.taped()), *closing)
+        if call.was_cut and self._leg.has_outlived_us and self.reason == "caller_hangup":
+            self.reason = "carrier_error"  # nobody hung up: the stream was lost
         await self._step(self._nest.close())
         call.close_socket(SHUTTING_DOWN if self.reason == "shutdown" else NORMAL)
         payload, metrics = self.end_payload(), self.metrics()
