@@ -153,7 +153,9 @@ class Desk:
         return PipelineParts(self._ears, mouth, self._writer, confirming, self._nest.spawn)
 
     def _piece_failed(self, error: Exception) -> None:
-        self._emit("error", {"stage": "tts", "error": type(error).__name__})
+        told = {"code": str(getattr(error, "code", "") or ""), "stage": "tts"}
+        told |= {"provider": str(getattr(error, "vendor", "") or "")}
+        self._emit("error", {**told, "error": type(error).__name__})
 
     def _after_synthesize(self, agent: Agent) -> SoundStage | None:
         hook = getattr(agent.hooks, "after_synthesize", None)
