@@ -65,6 +65,7 @@ async def test_what_a_tool_finds_is_told_to_the_model_and_kept_for_later_turns()
         "assistant",
         "user",
     ]
+    assert contexts[0].pop("call").call_id == call.sid
     assert contexts[0] | {"idempotency_key": "", "tool_call_id": ""} == {
         "call_id": call.sid,
         "caller": "+15550009876",

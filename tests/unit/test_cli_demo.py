@@ -36,6 +36,9 @@ class _Line:
     async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
         raise NotImplementedError
 
+    async def collect_digits(self, most: int | None, *, finish_on: str, patience: float) -> str:
+        raise NotImplementedError
+
 
 class _Caller:
     """Talks to a desk."""

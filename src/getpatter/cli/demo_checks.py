@@ -176,6 +176,9 @@ class _NoLine:
     async def send_dtmf(self, digits: str, *, delay_ms: int) -> None:
         raise NotImplementedError
 
+    async def collect_digits(self, most: int | None, *, finish_on: str, patience: float) -> str:
+        raise NotImplementedError
+
 
 async def _right_answers(acts: Iterable[Act]) -> list[str]:
     """What a desk says to a caller whom it understands perfectly."""

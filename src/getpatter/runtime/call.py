@@ -32,6 +32,8 @@ from getpatter.runtime import clock
 from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
+from getpatter.runtime.keypad import KeyEntry
+from getpatter.runtime.later_stream import LaterStream
 from getpatter.runtime.local_recording import LocalRecording
 from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.runtime.mouth import Mouth
@@ -292,6 +294,8 @@ class Call:
         self._format = started.format
         self._early: list[bytes] = []
         self._last_frame = began_at
+        self.keypad: KeyEntry | None = None
+        """Takes the keys that are pressed, instead of the conversation."""
         self._is_over = False
         self._is_away = False
         self._stream_number = 0
@@ -350,14 +354,18 @@ class Call:
         if self._is_away:
             return
         now = clock.now()
-        if self._recorder is not None:
-            self._recorder.frame_in(frame, now)
         self._last_frame = now
         self.counters.frames_in += 1
         try:
-            event = self._wire.receive(frame)
+            event: WireEvent | WireError | None = self._wire.receive(frame)
         except WireError as error:
-            self._bad_frame(str(error), now)
+            event = error
+        if isinstance(event, KeyReceived) and self.keypad and self.keypad.press(event.digit):
+            return  # it is the program's alone: nothing is written down of it
+        if self._recorder is not None:
+            self._recorder.frame_in(frame, now)
+        if isinstance(event, WireError):
+            self._bad_frame(str(event), now)
             return
         if isinstance(event, AudioReceived):
             self._hear(event.data)
@@ -573,26 +581,3 @@ class Call:
     def close_socket(self, code: int, reason: str = "") -> None:
         """Send a close frame to the carrier."""
         self._socket.close(code, reason)
-
-
-class LaterStream:
-    """The `MediaListener` of a stream on which the caller came back."""
-
-    __slots__ = ("_call", "_number")
-
-    def __init__(self, call: Call, number: int) -> None:
-        """Stream `number` of `call`."""
-        self._call = call
-        self._number = number
-
-    def received(self, frame: bytes) -> None:
-        """One text frame of the carrier."""
-        self._call.frame_of(self._number, frame)
-
-    def dropped(self, reason: str) -> None:
-        """The server could not hand a frame on."""
-        self._call.drop_of(self._number, reason)
-
-    def closed(self, code: int) -> None:
-        """The carrier's socket is gone."""
-        self._call.stream_closed(self._number, code)

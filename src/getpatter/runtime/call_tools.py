@@ -52,6 +52,7 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
             "direction": identity.direction,
             "variables": dict(variables()),
             "custom_params": dict(identity.custom_params),
+            "call": control,
         }
 
     situation = Situation(

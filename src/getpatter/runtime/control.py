@@ -34,6 +34,10 @@ class ControlledLine(Protocol):
         """Play keys to the other side."""
         ...
 
+    async def collect_digits(self, most: int | None, *, finish_on: str, patience: float) -> str:
+        """Keys that the caller presses from now on, for the program alone."""
+        ...
+
 
 class CallControl:
     """A running call, in the hands of `on_message`, a tool or a callback.
@@ -129,3 +133,34 @@ class CallControl:
             raise ValueError(f"delay_ms must not be negative, got {delay_ms}")
         if not self._line.is_over:
             await self._line.send_dtmf(digits, delay_ms=delay_ms)
+
+    async def collect_digits(
+        self,
+        max_digits: int | None = None,
+        *,
+        finish_on: str = "#",
+        timeout: float = 10.0,  # noqa: ASYNC109 - between two keys
+    ) -> str:
+        """What the caller keys from now on: a PIN, a card number. Only the caller of this method gets it.
+
+        The keys are in no transcript, history, record, log, event or flight recording, and no model sees them.
+        Keys that were pressed before do not count. A recording of the call's sound may hold their tones.
+
+        Args:
+            max_digits: Return after so many keys; `None`: as many as come.
+            finish_on: Keys that end the entry and are not part of it; `""`: none does.
+            timeout: Seconds without a key, counted from the end of what the agent is saying.
+
+        Returns:
+            The keys pressed (`0-9 A-D * #`), perhaps fewer than `max_digits`; `""` when none was, or the call is over.
+
+        Raises:
+            ValueError: `max_digits` is below 1, or `timeout` is not positive.
+        """
+        if max_digits is not None and max_digits < 1:
+            raise ValueError(f"max_digits must be at least 1, got {max_digits}")
+        if timeout <= 0:
+            raise ValueError(f"timeout must be positive, got {timeout}")
+        if self._line.is_over:
+            return ""
+        return await self._line.collect_digits(max_digits, finish_on=finish_on, patience=timeout)

@@ -25,6 +25,7 @@ from getpatter.carriers.base import (
 )
 from getpatter.core import messages as m
 from getpatter.runtime.handover import Handover, note_of
+from getpatter.runtime.keypad import KeyEntry
 from getpatter.runtime.system_tools import destination_refused
 from getpatter.types import AudioFormat, Encoding, masked
 
@@ -101,7 +102,9 @@ class Steering:
             await self._line.media_over()
 
     def media_over(self) -> None:
-        """Nobody needs to wait for words any more."""
+        """Nobody needs to wait for words or keys any more."""
+        if self._line.call is not None and self._line.call.keypad is not None:
+            self._line.call.keypad.give_up()
         for waiting in self._quiet.values():
             waiting.set()
 
@@ -240,6 +243,19 @@ class Steering:
         to_carrier = converter(AudioFormat(Encoding.PCM16, stream.sample_rate), stream)
         call.tell(m.KeysAsked(to_carrier.convert(pcm) + to_carrier.flush()))
         await self._words_heard()
+
+    async def collect_digits(self, most: int | None, *, finish_on: str, patience: float) -> str:
+        """Keys that the caller presses from now on, for the program alone."""
+        call = self._line.call
+        if call is None or call.is_over:
+            return ""
+        entry = call.keypad = KeyEntry(most, finish_on)
+        try:
+            await self._words_heard()
+            return await entry.keys(patience)
+        finally:
+            if call.keypad is entry:
+                call.keypad = None
 
     async def _words_heard(self) -> None:
         call = self._line.call
