@@ -38,10 +38,14 @@ if TYPE_CHECKING:
     )
     from getpatter.testing.line import Conditions, PlayBuffer, Tape
     from getpatter.testing.network import InMemory, Loopback
+    from getpatter.testing.plivo import SimulatedPlivo, SimulatedPlivoCall
+    from getpatter.testing.plivo_leg import PlivoLeg
     from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
     from getpatter.testing.pytest_plugin import PhoneSimulation
     from getpatter.testing.ride import MemorySocket, Ride
     from getpatter.testing.simulation import Simulation
+    from getpatter.testing.telnyx import Habits, SimulatedTelnyx, SimulatedTelnyxCall
+    from getpatter.testing.telnyx_leg import TelnyxLeg
     from getpatter.testing.time import ManualClock, VirtualTimeLoop, in_virtual_time
     from getpatter.testing.twilio import Callee, SimulatedCall, SimulatedTwilio
     from getpatter.testing.twilio_leg import TwilioLeg
@@ -50,6 +54,7 @@ _HOME: Final = {
     "Callee": "twilio",
     "Caller": "callers",
     "Conditions": "line",
+    "Habits": "telnyx",
     "Handset": "callers",
     "InMemory": "network",
     "Interrupter": "callers",
@@ -59,6 +64,7 @@ _HOME: Final = {
     "Mumbler": "callers",
     "PhoneSimulation": "pytest_plugin",
     "PlayBuffer": "line",
+    "PlivoLeg": "plivo_leg",
     "Polite": "callers",
     "Ride": "ride",
     "ScriptedLLM": "providers",
@@ -66,9 +72,14 @@ _HOME: Final = {
     "ScriptedTTS": "providers",
     "SilentOne": "callers",
     "SimulatedCall": "twilio",
+    "SimulatedPlivo": "plivo",
+    "SimulatedPlivoCall": "plivo",
+    "SimulatedTelnyx": "telnyx",
+    "SimulatedTelnyxCall": "telnyx",
     "SimulatedTwilio": "twilio",
     "Simulation": "simulation",
     "Tape": "line",
+    "TelnyxLeg": "telnyx_leg",
     "TwilioLeg": "twilio_leg",
     "VirtualTimeLoop": "time",
     "babble": "callers",
@@ -91,6 +102,7 @@ __all__ = [
     "Callee",
     "Caller",
     "Conditions",
+    "Habits",
     "Handset",
     "InMemory",
     "Interrupter",
@@ -100,6 +112,7 @@ __all__ = [
     "Mumbler",
     "PhoneSimulation",
     "PlayBuffer",
+    "PlivoLeg",
     "Polite",
     "Ride",
     "ScriptedLLM",
@@ -107,9 +120,14 @@ __all__ = [
     "ScriptedTTS",
     "SilentOne",
     "SimulatedCall",
+    "SimulatedPlivo",
+    "SimulatedPlivoCall",
+    "SimulatedTelnyx",
+    "SimulatedTelnyxCall",
     "SimulatedTwilio",
     "Simulation",
     "Tape",
+    "TelnyxLeg",
     "TwilioLeg",
     "VirtualTimeLoop",
     "babble",

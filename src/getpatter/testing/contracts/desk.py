@@ -17,7 +17,13 @@ from getpatter.errors import (
     RateLimitError,
     WireError,
 )
-from getpatter.net.messages import Exchange, HttpRequest, HttpResponse, WebhookRequest
+from getpatter.net.messages import (
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    WebhookReply,
+    WebhookRequest,
+)
 from getpatter.testing.contracts.check import BrokenPromiseError, Check, require
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9_-]*")
@@ -244,9 +250,17 @@ class _Contract:
             ("point_number", lambda: carrier.point_number(ours, host=sample.host)),
             (
                 "transfer",
-                lambda: carrier.transfer(call_id, theirs, host=sample.host, from_number=ours),
+                lambda: carrier.transfer(
+                    call_id, theirs, host=sample.host, from_number=ours, keep=_keep
+                ),
             ),
         )
+
+
+def _keep(document: WebhookReply) -> str:
+    """What a carrier that fetches documents is given: the way to keep one."""
+    require(_is_ok(document.status), f"a document to be fetched says {document.status}")
+    return "the-kept-document"
 
 
 def _changed(signature: str) -> str:

@@ -67,6 +67,8 @@ class WireSample:
     """Frames that mean nothing to a call."""
     played: Callable[[bytes], bytes] | None = None
     """Takes an audio frame of ours apart as the carrier would; `None`: outgoing audio is not compared."""
+    shortest_ms: float = 0.0
+    """The carrier takes no less in one frame: shorter audio is filled up to it with silence."""
 
 
 def wire_checks(new_wire: NewWire, sample: WireSample) -> list[Check]:
@@ -102,7 +104,8 @@ def wire_checks(new_wire: NewWire, sample: WireSample) -> list[Check]:
         ),
         Check(
             "audio out",
-            "outgoing audio of any length is one text frame that holds exactly these bytes",
+            "outgoing audio of any length is one text frame that holds exactly these bytes, filled up with silence "
+            "to what the carrier takes at least",
             contract.audio_out,
         ),
         Check(
@@ -219,15 +222,18 @@ class _Contract:
 
     def audio_out(self) -> None:
         wire = self._started()
-        unit = self._sample.started.format.bytes_per_sample
+        stream = self._sample.started.format
+        unit = stream.bytes_per_sample
+        samples_at_least = stream.size(self._sample.shortest_ms) // unit
         for samples in (1, 3, 80, 160, 799, 8000):
             data = bytes(index * 7 % 256 for index in range(samples * unit))
             frame = wire.audio(data)
             _require_text([frame])
             if self._sample.played is not None:
                 played = self._sample.played(frame)
+                filling = stream.silence * (samples_at_least - samples)
                 require(
-                    played == data,
+                    played == data + filling,
                     f"of {len(data)} bytes of audio the frame holds {len(played)}, or others",
                 )
         _require_text([wire.clear()])
