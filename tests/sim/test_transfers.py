@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from getpatter.agent import Agent, build_agent
+from getpatter.carriers import resumed_wire
 from getpatter.engines.openai import Realtime
 from getpatter.runtime.control import CallControl
+from getpatter.runtime.recorder import FlightRecorder
+from getpatter.runtime.replay import Replay, read_header, replay
 from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Caller, babble, hang_up, interrupt_after, listen, say
 from getpatter.testing.fake_realtime import Calls, FakeRealtime, Says
@@ -378,3 +382,21 @@ async def test_news_of_a_transfer_is_an_event() -> None:
         await call.ended(within_s=300)
         await ours.farewell(call.sid)
     assert [(each["mode"], each["status"]) for each in seen] == [("cold", "busy")]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@in_virtual_time
+async def test_a_flight_with_two_streams_can_be_run_again(carrier: Any, tmp_path: Path) -> None:
+    simulated = carrier()
+    await failed(simulated, "cold", Callee(outcome="busy"), flight_recorder=tmp_path)
+    FlightRecorder.written()
+    again = flown_again(tmp_path)
+    assert again.frames_recorded
+    assert again.first_difference is None
+    assert BUSY in [line.text for line in again.lines]
+
+
+def flown_again(folder: Path) -> Replay:
+    (flight,) = folder.glob("*.flight.jsonl")
+    header = read_header(flight)
+    return replay(flight, resumed_wire(header.carrier, header.started))
