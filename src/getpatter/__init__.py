@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from getpatter.stt.speechmatics import TurnDetectionMode as TurnDetectionMode
     from getpatter.stt.telnyx import TelnyxSTT as TelnyxSTT
     from getpatter.stt.whisper import WhisperSTT as WhisperSTT
+    from getpatter.test_mode import TestSession as TestSession
     from getpatter.tools import Guardrail as Guardrail
     from getpatter.tools import Tool as Tool
     from getpatter.tools import define_tool as define_tool
@@ -278,6 +279,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "TelnyxAdapter": "carriers.telnyx",
     "TelnyxSTT": "stt.telnyx",
     "TelnyxTTS": "tts.telnyx",
+    "TestSession": "test_mode",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",

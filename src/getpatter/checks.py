@@ -29,12 +29,15 @@ def checked_bool(value: object, name: str) -> bool:
     return value
 
 
+def check_agent(agent: object) -> None:
+    """Refuse what is no `Agent`."""
+    if not isinstance(agent, Agent):
+        raise TypeError(f"agent must be made with phone.agent(...), not {type(agent).__name__}")
+
+
 def check_serving(given: Mapping[str, Any]) -> None:
     """Check the arguments of `serve()`, by name."""
-    if not isinstance(given["agent"], Agent):
-        raise TypeError(
-            f"agent must be made with phone.agent(...), not {type(given['agent']).__name__}"
-        )
+    check_agent(given["agent"])
     port = given["port"]
     if not isinstance(port, int) or isinstance(port, bool):
         raise TypeError(f"port must be an int, not {type(port).__name__}")

@@ -57,6 +57,22 @@ def _elevenlabs_convai(keys: Mapping[str, str], agent: Agent) -> Engine:
     return ElevenLabsConvAI(keys.get("elevenlabs_key", ""))  # pyright: ignore[reportReturnType] # as above
 
 
+def text_llm(agent: Agent, keys: Mapping[str, str] = NO_KEYS) -> Agent:
+    """The agent with a text model instead of what it has none with: an engine, or nothing.
+
+    The default model answers, with the key of the agent's engine where that is of the same vendor.
+
+    Raises:
+        ValueError: there is no key for it.
+    """
+    engine = agent.engine
+    if engine is None:
+        return standard_llm(agent, keys)
+    of_engine = getattr(engine, "api_key", "") if engine.kind.startswith("openai") else ""
+    keys = {**keys, "openai_key": of_engine or keys.get("openai_key", "")}
+    return standard_llm(dataclasses.replace(agent, engine=None), keys)
+
+
 def standard_llm(agent: Agent, keys: Mapping[str, str] = NO_KEYS) -> Agent:
     """The agent with the default model: OpenAI's, `agent.model` if that names a text model.
 

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from getpatter import config
 from getpatter.agent import Agent, build_agent
 from getpatter.carriers import KINDS
-from getpatter.checks import check_number, check_placing, check_serving, checked_bool
+from getpatter.checks import (
+    check_agent,
+    check_callable,
+    check_number,
+    check_placing,
+    check_serving,
+    checked_bool,
+)
 from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, PatterError
 from getpatter.events import Callback, SpeechCallback
 from getpatter.makers import standard_llm, standard_makers
@@ -345,6 +352,49 @@ class Patter:
             await self._server.move(host)
         self._tunnel_ready.change(host)
         self._ready.change(host)
+
+    async def test(
+        self,
+        agent: Agent,
+        on_message: Callback | str | None = None,
+        on_call_start: Callback | None = None,
+        on_call_end: Callback | None = None,
+    ) -> None:
+        """Talk to an agent in the terminal: prompt, tools, guardrails and hooks, no phone, recogniser or voice.
+
+        `/quit`, `/hangup`, `/transfer <number>` and `/history` are commands; Ctrl-C hangs up. An engine's agent
+        is driven by a text model of the same vendor. Nothing listens on a port, and no carrier is needed.
+
+        Args:
+            agent: Who talks.
+            on_message: Writes the replies instead of the agent's model.
+            on_call_start: As in `serve()`.
+            on_call_end: As in `serve()`.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: nobody can write the replies, or two could.
+        """
+        check_agent(agent)
+        for name, value in (("on_call_start", on_call_start), ("on_call_end", on_call_end)):
+            check_callable(value, name)
+        if isinstance(on_message, str):
+            self._judge_url(on_message, ("http", "https", "ws", "wss"))
+        else:
+            check_callable(on_message, "on_message")
+        if on_message is not None and agent.llm is not None:
+            raise ValueError("agent.llm and on_message exclude each other: who shall answer?")
+        from getpatter.test_mode import TestSession  # noqa: PLC0415 - loads the whole of a call
+
+        await TestSession(
+            agent,
+            on_message,
+            on_call_start,
+            on_call_end,
+            keys=self._keys,
+            allow_private_urls=self._allow_private_urls,
+            bus=self.events,
+        ).run()
 
     # ---------------------------------------------------------------------------------- calling
 

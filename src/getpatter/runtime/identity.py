@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Direction = Literal["inbound", "outbound"]
+Direction = Literal["inbound", "outbound", "test"]
 
 
 @dataclass(frozen=True, slots=True)

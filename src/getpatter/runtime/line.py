@@ -109,7 +109,8 @@ class Line:
         self._media_over = asyncio.Event()
         self._settled = asyncio.Event()
         self._decided: m.EndReason | None = None
-        self._is_open = False
+        self.is_open = False
+        """Whether the conversation has begun: `on_call_start` has run."""
         self._has_lost: set[str] = set()
         """What could not be brought back."""
         self._is_apologising = False
@@ -224,7 +225,7 @@ class Line:
         provider = str(getattr(error, "vendor", "") or "")
         self.reports.failed(stage, type(error).__name__, code=code, provider=provider)
         self._has_lost.add(stage)
-        if self._is_open and not self.steering.is_away:
+        if self.is_open and not self.steering.is_away:
             self._give_up()
 
     def _give_up(self) -> None:
@@ -343,7 +344,7 @@ class Line:
         call.equip(lambda stream: desk.equip(agent, call, stream))
         call.tell(m.Opened(first_message, manners=manners_of(self.orders)))
         self._arrange_at_carrier()
-        self._is_open = True
+        self.is_open = True
         if self._has_lost:
             self._give_up()
 

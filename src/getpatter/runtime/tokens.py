@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from getpatter.types import Instant
 
-Direction = Literal["inbound", "outbound"]
+Direction = Literal["inbound", "outbound", "test"]
 Entropy = Callable[[int], bytes]
 """So many unpredictable bytes: `secrets.token_bytes`, or a scripted one in tests."""
 
