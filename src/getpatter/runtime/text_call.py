@@ -15,28 +15,18 @@ import asyncio
 import dataclasses
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from getpatter.agent import Agent
 from getpatter.carriers.base import (
-    Dial,
-    Keep,
-    KeyReceived,
-    MarkReturned,
-    Stream,
     StreamStarted,
-    StreamStopped,
-    Verdict,
-    WebhookEvent,
-    WireEvent,
+    TargetProgressed,
 )
 from getpatter.core.turns import Floor
-from getpatter.errors import PatterConnectionError
 from getpatter.models import Transcript
-from getpatter.net.messages import Exchange, WebhookReply, WebhookRequest
 from getpatter.net.public import PublicHttp
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import merge_pricing
@@ -47,6 +37,7 @@ from getpatter.runtime.identity import Identity, Orders
 from getpatter.runtime.line import Line
 from getpatter.runtime.remote import RemoteMessages
 from getpatter.runtime.tasks import TaskNest
+from getpatter.runtime.text_rim import NoHttp, TextCarrier, TextSocket
 from getpatter.runtime.webhook_tools import WebhookTools
 from getpatter.runtime.wheel import PacingWheel
 from getpatter.runtime.wording import settle
@@ -171,199 +162,6 @@ def text_agent(
     )
 
 
-# ------------------------------------------------------------------------------------------ the rim
-
-
-class TextWire:
-    """Frames that say what they are."""
-
-    format = MULAW_8K
-
-    def receive(self, frame: bytes) -> WireEvent | None:
-        """Read a frame."""
-        what, _, rest = frame.decode().partition(" ")
-        match what:
-            case "mark":
-                return MarkReturned(rest)
-            case "key":
-                return KeyReceived(rest)
-            case "stop":
-                return StreamStopped()
-            case _:
-                return None
-
-    def resume(self, started: StreamStarted) -> None:
-        """Nothing to remember."""
-
-    def audio(self, data: bytes) -> bytes:
-        """Sound that nobody hears."""
-        del data
-        return b"audio"
-
-    def mark(self, name: str) -> bytes:
-        """Comes back at once."""
-        return b"mark " + name.encode()
-
-    def clear(self) -> bytes:
-        """Nothing is queued."""
-        return b"clear"
-
-
-class _Socket:
-    """The caller's end: has heard everything as soon as it is sent."""
-
-    unsent_bytes = 0
-
-    def __init__(self) -> None:
-        self.received: Callable[[bytes], None] = lambda _: None
-        self._loop = asyncio.get_running_loop()
-
-    def send(self, frame: bytes) -> None:
-        if frame.startswith(b"mark "):
-            self._loop.call_soon(self.received, frame)
-
-    def close(self, code: int, reason: str = "") -> None:
-        del code, reason
-
-
-def _agreed(result: _T) -> Exchange[_T]:
-    """A carrier that agrees without being asked over the network."""
-    yield from ()
-    return result
-
-
-class TextCarrier:
-    """A phone company that agrees to everything and calls nobody."""
-
-    name: ClassVar[str] = "test"
-    names_calls_late: ClassVar[bool] = False
-    webhook_kinds: ClassVar[frozenset[str]] = frozenset()
-
-    def __init__(self, keyed: Callable[[str], None]) -> None:
-        """`keyed` is told keys that the agent presses."""
-        self._keyed = keyed
-
-    def verify(self, request: WebhookRequest, *, host: str, now: float) -> Verdict:
-        """Nobody calls here."""
-        del request, host, now
-        return Verdict.FORGED
-
-    def read(self, kind: str, request: WebhookRequest) -> Sequence[WebhookEvent]:
-        """Nobody calls here."""
-        del kind, request
-        return ()
-
-    def connect(self, stream: Stream) -> WebhookReply:
-        """Nobody calls here."""
-        del stream
-        return WebhookReply(404)
-
-    def reject_busy(self) -> WebhookReply:
-        """Nobody calls here."""
-        return WebhookReply(404)
-
-    def acknowledge(self, kind: str) -> WebhookReply:
-        """Nobody calls here."""
-        del kind
-        return WebhookReply(404)
-
-    def follow_up(self, call_id: str, stream: Stream | None) -> Exchange[None] | None:
-        """Nothing."""
-        del call_id, stream
-        return None
-
-    def open_stream(self, call_id: str, stream: Stream, *, attempt: int) -> Exchange[None] | None:
-        """Nothing."""
-        del call_id, stream, attempt
-        return None
-
-    def wire(self) -> TextWire:
-        """A translator."""
-        return TextWire()
-
-    def point_number(self, number: str, *, host: str) -> Exchange[None]:
-        """Agreed."""
-        del number, host
-        return _agreed(None)
-
-    def dial(self, dial: Dial) -> Exchange[str]:
-        """Not here.
-
-        Raises:
-            PatterConnectionError: always.
-        """
-        raise PatterConnectionError("a call in text calls nobody")
-
-    def hang_up(self, call_id: str) -> Exchange[None]:
-        """Agreed."""
-        del call_id
-        return _agreed(None)
-
-    def is_alive(self, call_id: str) -> Exchange[bool]:
-        """No leg is left behind."""
-        del call_id
-        return _agreed(result=False)
-
-    def record(self, call_id: str, *, host: str) -> Exchange[None]:
-        """Agreed."""
-        del call_id, host
-        return _agreed(None)
-
-    def limit(self, call_id: str, *, seconds: int) -> Exchange[None]:
-        """Agreed."""
-        del call_id, seconds
-        return _agreed(None)
-
-    def price(self, call_id: str) -> Exchange[float | None] | None:
-        """It costs nothing."""
-        del call_id
-        return None
-
-    def transfer(
-        self,
-        call_id: str,
-        to: str,
-        *,
-        host: str,
-        from_number: str,
-        serial: int = 0,
-        keep: Keep | None = None,
-    ) -> Exchange[None]:
-        """Agreed: the conversation is over, as on the phone."""
-        del call_id, to, host, from_number, serial, keep
-        return _agreed(None)
-
-    def send_keys(
-        self, call_id: str, digits: str, *, delay_ms: int, serial: int = 0
-    ) -> Exchange[None] | None:
-        """Show them."""
-        del call_id, delay_ms, serial
-        self._keyed(digits)
-        return _agreed(None)
-
-    def leave_message(
-        self, call_id: str, text: str, *, language: str, host: str = "", keep: Keep | None = None
-    ) -> Exchange[None]:
-        """Agreed."""
-        del call_id, text, language, host, keep
-        return _agreed(None)
-
-
-class _NoHttp:
-    """Runs exchanges that ask for nothing."""
-
-    async def run(self, exchange: Exchange[_T]) -> _T:
-        try:
-            next(exchange)
-        except StopIteration as done:
-            result: _T = done.value
-            return result
-        raise PatterConnectionError("a call in text asks nobody")
-
-    async def aclose(self) -> None:
-        """Nothing to give back."""
-
-
 # ------------------------------------------------------------------------------------------ the call
 
 
@@ -415,11 +213,11 @@ class TextCall:
         self._ears = TextEars()
         self._voice = TextVoice(spoken)
         self._agent = self._texted(agent)
-        self._carrier = TextCarrier(keyed)
+        self._carrier = TextCarrier(keyed, self._connected)
         self._bus = bus if bus is not None else EventBus()
         self._nest = TaskNest("call in text")
         self._outside: list[PublicHttp] = []
-        self._socket: _Socket | None = None
+        self._socket: TextSocket | None = None
         self._line: Line | None = None
         self.call_id = options.call_id or f"test_{secrets.token_hex(6)}"
 
@@ -471,7 +269,7 @@ class TextCall:
             host="test",
             wheel=wheel,
             detector=SharedDetector(wheel),
-            http=_NoHttp(),
+            http=NoHttp(),
             nest=self._nest,
             bus=self._bus,
             pricing=merge_pricing(_FREE),
@@ -493,7 +291,7 @@ class TextCall:
         )
         orders = Orders(agent=self._agent, first_message=self._agent.first_message)
         line = self._line = Line(identity, self._carrier, orders, house)
-        socket = self._socket = _Socket()
+        socket = self._socket = TextSocket()
         call = line.answer(
             socket, self._carrier.wire(), StreamStarted("text", self.call_id, MULAW_8K)
         )
@@ -518,6 +316,9 @@ class TextCall:
         if isinstance(agent, Agent):
             changes["agent"] = self._texted(agent)
         return changes
+
+    def _connected(self) -> None:
+        self.line.steering.told(TargetProgressed(self.call_id, "connected"))
 
     async def _stay_alive(self, received: Callable[[bytes], None]) -> None:
         while True:
