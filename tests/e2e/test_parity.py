@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from tests.support.parity import ALL_CELLS, CELLS, FAILING, NOT_APPLICABLE_TO, Cell, expected
-from tests.support.parity_clients import CLIENTS, Client, pins, tests_in
+from tests.support.parity_clients import CLIENTS, Client, names_of_tests, pins
 from tests.support.parity_page import PAGE, page
 from tests.support.parity_scenes import play
 
@@ -41,4 +41,4 @@ def test_every_exception_is_about_a_cell_that_there_is() -> None:
 def test_a_client_is_pinned_installed_and_used_where_the_page_says(client: Client) -> None:
     assert version(client.package) == pins()[client.package]
     for run in client.runs:
-        assert run.test in tests_in(run.file)
+        assert run.test in names_of_tests(run.file)

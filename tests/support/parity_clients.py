@@ -148,7 +148,7 @@ def pins() -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in found}
 
 
-def tests_in(file: str) -> set[str]:
+def names_of_tests(file: str) -> set[str]:
     """The tests of a file in `tests/`."""
     tree = ast.parse((ROOT / "tests" / file).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
