@@ -34,8 +34,9 @@ from getpatter.engines.base import (
 from getpatter.errors import PatterConnectionError, PatterError
 from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest, WebSocket
+from getpatter.net.standby import may_help
 from getpatter.runtime import clock
-from getpatter.runtime.losses import may_help, shown
+from getpatter.runtime.losses import shown
 from getpatter.runtime.screening import Screening
 from getpatter.types import AudioFormat, Instant
 

@@ -16,8 +16,9 @@ from typing import Final, Protocol
 from getpatter.audio.convert import Converter, cheapest, converter
 from getpatter.core import messages as m
 from getpatter.models import Transcript
+from getpatter.net.standby import may_help
 from getpatter.runtime import clock
-from getpatter.runtime.losses import may_help, shown
+from getpatter.runtime.losses import shown
 from getpatter.stt.base import STTProvider, input_formats
 from getpatter.types import PCM16_16K, AudioFormat, Spent
 

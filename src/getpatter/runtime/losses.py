@@ -1,13 +1,8 @@
-"""What is known of a provider that failed: whether asking again can help, and what a log may say of it."""
+"""What a log may say of a provider that failed."""
 
 from __future__ import annotations
 
 from getpatter.errors import AuthenticationError
-
-
-def may_help(error: BaseException) -> bool:
-    """Whether a second attempt can end otherwise. Not after a wrong key or a request that is refused as such."""
-    return bool(getattr(error, "retryable", True))
 
 
 def shown(error: BaseException) -> str:

@@ -15,8 +15,9 @@ from typing import Final, cast
 
 from getpatter.audio.convert import Converter, cheapest, converter
 from getpatter.core import messages as m
+from getpatter.net.standby import may_help
 from getpatter.runtime import clock
-from getpatter.runtime.losses import may_help, shown
+from getpatter.runtime.losses import shown
 from getpatter.tts.base import TTSProvider, output_format
 from getpatter.types import PCM16_16K, AudioFormat
 
