@@ -155,6 +155,7 @@ if TYPE_CHECKING:
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
+    from getpatter.vad.smart_turn import SmartTurnDetector as SmartTurnDetector
 
     AnthropicLLM = _llm_anthropic.LLM
     CerebrasLLM = _llm_cerebras.LLM
@@ -269,6 +270,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SessionContext": "agent_parts",
     "SileroVAD": "vad.silero",
     "Skill": "agent_parts",
+    "SmartTurnDetector": "vad.smart_turn",
     "SonioxSTT": "stt.soniox",
     "SpeechmaticsSTT": "stt.speechmatics",
     "StatefulResampler": "audio",

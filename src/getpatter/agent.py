@@ -30,7 +30,7 @@ from getpatter.agent_parts import (
 )
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
-from getpatter.turn_taking import BargeInStrategy
+from getpatter.turn_taking import BargeInStrategy, TurnDetector
 
 __all__ = [
     "PIPELINE",
@@ -114,7 +114,8 @@ class Agent:
     """Where calls may be transferred: numbers, `+` prefixes, `sip:` addresses, `*` at the end of a prefix."""
     provider: str | None = None
     """Chooses the mode by name instead of `engine`."""
-    turn_detector: object | None = None
+    turn_detector: TurnDetector | None = None
+    """Says whether a caller who has fallen silent has finished, and holds the turn open if not."""
     max_semantic_hold_ms: float = 1200
     """How long a turn detector may hold a turn back."""
     barge_in_mode: Literal["cancel", "pause_resume"] = "cancel"
@@ -195,7 +196,7 @@ class AgentOptions(TypedDict, total=False):
     aggressive_first_flush: bool
     transfer_allow: Iterable[str] | None
     provider: str | None
-    turn_detector: object | None
+    turn_detector: TurnDetector | None
     max_semantic_hold_ms: float
     barge_in_mode: Literal["cancel", "pause_resume"]
     barge_in_confirm_ms: float

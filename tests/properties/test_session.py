@@ -31,6 +31,7 @@ EVENTS = st.one_of(
     st.builds(m.SayAsked, WORDS),
     st.builds(m.QuietAwaited, NUMBERS),
     st.builds(m.InterruptionConfirmed, NUMBERS),
+    st.builds(m.TurnJudged, NUMBERS, st.booleans()),
     st.just(m.Ticked()),
 )
 ENDS = st.one_of(
@@ -48,6 +49,7 @@ MANNERS = st.builds(
     idle_timeout=st.sampled_from([None, 6.0]),
     apology=st.sampled_from(["", "Sorry."]),
     draft_after=st.sampled_from([None, 0.3]),
+    turn_held_within=st.sampled_from([None, None, 1.2]),
     barge_in_pauses=st.booleans(),
     barge_in_asks=st.booleans(),
     barge_in_confirm_within=st.sampled_from([0.0, 1.5]),

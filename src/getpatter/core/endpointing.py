@@ -145,6 +145,11 @@ class Endpointing:
         return " ".join(parts)
 
     @property
+    def has_keys(self) -> bool:
+        """Whether keys are among what was not taken yet."""
+        return bool(self._keys)
+
+    @property
     def was_spoken(self) -> bool:
         """Whether there are words in it, and not only keys."""
         return bool(self._finals or self._interim)

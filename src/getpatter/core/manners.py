@@ -28,6 +28,8 @@ class Manners:
     barge_in_asks: bool = False
     """Whether words are enough is asked of the program's strategies."""
     patience: Patience = field(default_factory=Patience)
+    turn_held_within: float | None = None
+    """How long a turn detector may hold a turn open; `None`: there is none."""
     draft_after: float | None = None
     """Words of the caller that have stood unchanged for so long are answered in a draft; `None`: never."""
     apology: str = APOLOGY

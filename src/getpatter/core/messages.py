@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from getpatter.core.manners import Manners
+from getpatter.core.turn_record import TurnRecord as TurnRecord  # noqa: PLC0414 - part of the vocabulary
 from getpatter.types import AudioFormat
 
 EndReason = Literal[
@@ -147,6 +148,13 @@ class KeysAsked(Input, frozen=True, tag=True):
     """The program presses keys: their tones, in the carrier's format."""
 
     audio: bytes
+
+
+class TurnJudged(Input, frozen=True, tag=True):
+    """A turn detector has answered `AskTurnEnd` number `number`."""
+
+    number: int
+    is_over: bool
 
 
 class InterruptionConfirmed(Input, frozen=True, tag=True):
@@ -348,6 +356,7 @@ AnyInput = (
     | SayAsked
     | ResultCame
     | KeysAsked
+    | TurnJudged
     | InterruptionConfirmed
     | QuietAwaited
     | CloseAsked
@@ -402,6 +411,12 @@ class SendClear(Command, frozen=True):
 
 class AskFinal(Command, frozen=True):
     """Tell the recogniser that the voice has stopped: deliver the final words now."""
+
+
+class AskTurnEnd(Command, frozen=True):
+    """Have the turn detector judge the caller's last sound; `TurnJudged` brings its answer."""
+
+    number: int
 
 
 class StartReply(Command, frozen=True):
@@ -578,35 +593,12 @@ class Finish(Command, frozen=True):
     reason: EndReason
 
 
-class TurnRecord(msgspec.Struct, frozen=True):
-    """One turn's texts and the instants of its life (seconds on the call's clock; `None`: did not happen)."""
-
-    index: int
-    user_text: str
-    agent_text: str
-    is_interrupted: bool = False
-    is_greeting: bool = False
-    is_engine: bool = False
-    """A speech-to-speech engine gave it: it has no text before its sound."""
-    speech_began: float | None = None
-    speech_ended: float | None = None
-    final_at: float | None = None
-    committed_at: float | None = None
-    first_text_at: float | None = None
-    last_text_at: float | None = None
-    first_voice_at: float | None = None
-    last_voice_at: float | None = None
-    first_audio_at: float | None = None
-    bargein_ms: float | None = None
-    characters: int = 0
-    """Sent to the voice, whether heard or not."""
-
-
 AnyCommand = (
     SendAudio
     | SendMark
     | SendClear
     | AskFinal
+    | AskTurnEnd
     | StartReply
     | StartDraft
     | DropDraft

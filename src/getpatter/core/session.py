@@ -24,6 +24,7 @@ from getpatter.core.history import Role
 from getpatter.core.manners import Manners
 from getpatter.core.reply import Anchors, Interruption, Reply
 from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
+from getpatter.core.turn_hold import TurnHold
 from getpatter.core.turns import AUDIBLE, LISTENING, Act, Floor, Turn
 from getpatter.core.written_reply import WrittenReply
 from getpatter.models import Transcript
@@ -66,6 +67,7 @@ class Session:
         self._interruption: Interruption | None = None
         self._confirmation = Confirmation(manners)
         self._drafting = Drafting(manners.draft_after)
+        self._turn_hold = TurnHold(manners.turn_held_within)
 
     # ------------------------------------------------------------------------------------ entrance
 
@@ -102,7 +104,7 @@ class Session:
             return None
         times = (
             *self._talk.dues(now),
-            self._endpointing.deadline if self.floor in LISTENING else None,
+            self._turn_due if self.floor in LISTENING else None,
             self._drafting.due if self.floor in _CALLERS else None,
             self._silence_due(now),
             self._sustained_due(),
@@ -131,6 +133,8 @@ class Session:
                 self._opened(event, now)
             case m.SayAsked(text=text) if text.strip():
                 self._say_asked(text, now)
+            case m.TurnJudged(number=number, is_over=is_over):
+                self._turn_hold.judged(number, is_over=is_over)
             case m.InterruptionConfirmed(reply=reply):
                 if self._reply is not None and self._reply.number == reply:
                     self._turn(Turn.CONFIRMED, now)
@@ -162,6 +166,7 @@ class Session:
         self._endpointing.patience = manners.patience
         self._confirmation.manners = manners
         self._drafting.after = manners.draft_after
+        self._turn_hold.within = manners.turn_held_within
 
     def _came_back(self, back: m.CameBack, now: Instant) -> None:
         self._talk.came_back(back, now)
@@ -269,6 +274,7 @@ class Session:
     def _voice_started(self, onset: Instant, now: Instant) -> None:
         self._talk.voice_began = onset
         self._talk.sound_at = now
+        self._turn_hold.reset()
         self._confirmation.voice_began(self._endpointing.text)
         self._endpointing.speech_started(onset)
         self._talk.report_voice(onset)
@@ -296,6 +302,7 @@ class Session:
         )
         if not fresh:
             return
+        self._turn_hold.reset()
         self._talk.sound_at = now
         if self._drafting.heard(self._endpointing.whole, now):
             self._talk.out.append(m.DropDraft())
@@ -332,9 +339,12 @@ class Session:
             # The agent pauses in the middle of a reply: "okay" asks for no other one.
             self._endpointing.set_aside_murmur(now, self.manners.language, at_once=True)
             verdict = self._endpointing.verdict(now)
+        if verdict is not Verdict.COMPLETE and self._turn_hold.due is not None:
+            self._turn_hold.reset()
         match verdict:
             case Verdict.COMPLETE:
-                self._turn(Turn.TURN_ENDED, now)
+                if self._may_commit(now):
+                    self._turn(Turn.TURN_ENDED, now)
             case Verdict.EMPTY:
                 self._endpointing.take()
                 if self._drafting.over():
@@ -346,12 +356,27 @@ class Session:
             case Verdict.WAIT:  # pragma: no branch - the last there is
                 pass
 
+    def _may_commit(self, now: Instant) -> bool:
+        """Whether the turn detector, if there is one, lets a turn end whose words are complete."""
+        if self._endpointing.has_keys:
+            return True
+        if self._turn_hold.asks(now):
+            self._talk.out.append(m.AskTurnEnd(self._turn_hold.number))
+        return self._turn_hold.is_free(now)
+
+    @property
+    def _turn_due(self) -> Instant | None:
+        """When the caller's words may be complete, or have been held for long enough."""
+        held = self._turn_hold.due
+        return self._endpointing.deadline if held is None else held
+
     # ----------------------------------------------------------------------------------- answering
 
     def _answer(self, now: Instant) -> None:
         final_at, (began_at, ended_at) = self._endpointing.final_at, self._speech(now)
         text = self._endpointing.take()
         self._drafting.over()
+        self._turn_hold.reset()
         self._interruption = None
         self._talk.has_prompted = False
         self._has_result = False  # whoever answers now sees it

@@ -32,6 +32,7 @@ from getpatter.runtime import clock
 from getpatter.runtime.confirming import Confirming
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.ears import Ears
+from getpatter.runtime.judging import Judging
 from getpatter.runtime.keypad import KeyEntry
 from getpatter.runtime.later_stream import LaterStream
 from getpatter.runtime.local_recording import LocalRecording
@@ -170,17 +171,20 @@ class Parts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PipelineParts:
-    """A recogniser, a writer and a voice, and who decides about interruptions."""
+    """A recogniser, a writer and a voice, and who decides about interruptions and ends of turns."""
 
     ears: Ears
     mouth: Mouth
     writer: Writer
     confirming: Confirming
+    judging: Judging | None
     spawn: Callable[..., object]
 
     def hear(self, data: bytes) -> None:
         """The caller's sound, in the carrier's format."""
         self.ears.hear(data)
+        if self.judging is not None:
+            self.judging.hear(data)
 
     def order(self, command: m.AnyCommand) -> None:
         """Have it written, spoken, or stopped."""
@@ -191,6 +195,9 @@ class PipelineParts:
                 self.writer.start(command)
             case m.AskConfirmation():
                 self.confirming.ask(command)
+            case m.AskTurnEnd():
+                if self.judging is not None:
+                    self.judging.ask(command)
             case m.CancelReply():
                 self.cancel()
             case m.StartDraft(text=text):

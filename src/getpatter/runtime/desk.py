@@ -18,10 +18,11 @@ from getpatter.runtime.control import CallControl
 from getpatter.runtime.ears import Ears, TextStage
 from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
 from getpatter.runtime.identity import Identity, name_of_provider
+from getpatter.runtime.judging import Judging
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
 from getpatter.runtime.remote import RemoteMessages, RemoteReplies
-from getpatter.runtime.services import Originals, audio_stages, open_services
+from getpatter.runtime.services import Originals, audio_stages, of_its_own, open_services
 from getpatter.runtime.system_tools import END_CALL
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.wording import Script, guarded
@@ -150,7 +151,26 @@ class Desk:
         confirming = self._confirming = Confirming(
             agent.barge_in_strategies, report=self._tell, spawn=self._nest.spawn
         )
-        return PipelineParts(self._ears, mouth, self._writer, confirming, self._nest.spawn)
+        return PipelineParts(
+            self._ears,
+            mouth,
+            self._writer,
+            confirming,
+            self._judging(agent, stream),
+            self._nest.spawn,
+        )
+
+    def _judging(self, agent: Agent, stream: AudioFormat) -> Judging | None:
+        if agent.turn_detector is None:
+            return None
+        detector, _ = of_its_own(agent.turn_detector)
+        return Judging(
+            detector,
+            stream=stream,
+            within=agent.max_semantic_hold_ms / 1000,
+            report=self._tell,
+            spawn=self._nest.spawn,
+        )
 
     def _piece_failed(self, error: Exception) -> None:
         told = {"code": str(getattr(error, "code", "") or ""), "stage": "tts"}

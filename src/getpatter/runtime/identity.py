@@ -59,6 +59,9 @@ def manners_of(orders: Orders) -> Manners:
         barge_in_pauses=agent.barge_in_mode == "pause_resume",
         barge_in_confirm_within=agent.barge_in_confirm_ms / 1000,
         barge_in_asks=bool(agent.barge_in_strategies),
+        turn_held_within=(
+            None if agent.turn_detector is None else agent.max_semantic_hold_ms / 1000
+        ),
         draft_after=(
             agent.preemptive_min_stable_ms / 1000 if agent.preemptive_generation else None
         ),
