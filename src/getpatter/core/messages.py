@@ -4,14 +4,34 @@ Inputs are past tense, commands imperative. They are msgspec structs because eve
 of the call and is written into its flight recording (`runtime/recorder.py`) exactly as it is.
 """
 
+# ruff: noqa: PLC0414 - the vocabulary is one, in whichever file a word is written
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
 
+from getpatter.core.engine_events import EngineAudio as EngineAudio
+from getpatter.core.engine_events import EngineCalledTool as EngineCalledTool
+from getpatter.core.engine_events import EngineCorrected as EngineCorrected
+from getpatter.core.engine_events import EngineGone as EngineGone
+from getpatter.core.engine_events import EngineHeardPause as EngineHeardPause
+from getpatter.core.engine_events import EngineHeardVoice as EngineHeardVoice
+from getpatter.core.engine_events import EngineInterrupted as EngineInterrupted
+from getpatter.core.engine_events import EngineItemDone as EngineItemDone
+from getpatter.core.engine_events import EngineLost as EngineLost
+from getpatter.core.engine_events import EngineReady as EngineReady
+from getpatter.core.engine_events import EngineRefused as EngineRefused
+from getpatter.core.engine_events import EngineReplyBegan as EngineReplyBegan
+from getpatter.core.engine_events import EngineReplyEnded as EngineReplyEnded
+from getpatter.core.engine_events import EngineText as EngineText
+from getpatter.core.engine_events import EngineTookTurn as EngineTookTurn
+from getpatter.core.engine_events import EngineTranscribed as EngineTranscribed
+from getpatter.core.engine_events import Screened as Screened
+from getpatter.core.engine_events import ToolDone as ToolDone
+from getpatter.core.incoming import Input as Input
 from getpatter.core.manners import Manners
-from getpatter.core.turn_record import TurnRecord as TurnRecord  # noqa: PLC0414 - part of the vocabulary
+from getpatter.core.turn_record import TurnRecord as TurnRecord
 from getpatter.types import AudioFormat
 
 EndReason = Literal[
@@ -27,15 +47,11 @@ EndReason = Literal[
 ]
 
 
-class Input(msgspec.Struct, frozen=True, tag=True):
-    """Something that happened outside."""
-
-
 class Opened(Input, frozen=True, tag=True):
     """The call is configured; the conversation may begin."""
 
     first_message: str = ""
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = {}  # noqa: RUF012 - msgspec makes a new one each time
     manners: Manners | None = None
     """How the call is held after all, if that was changed since it began."""
 
@@ -212,130 +228,6 @@ class CameBack(Input, frozen=True, tag=True):
 
 class Ticked(Input, frozen=True, tag=True):
     """The session's deadline has come."""
-
-
-# ------------------------------------------------------- what a speech-to-speech engine has to say
-
-
-class EngineReady(Input, frozen=True, tag=True):
-    """The engine's session is complete: it may be spoken to."""
-
-    is_again: bool = False
-    """A connection was lost before; the conversation so far was told to the new one."""
-
-
-class EngineLost(Input, frozen=True, tag=True):
-    """The connection is gone and is being opened again."""
-
-
-class EngineGone(Input, frozen=True, tag=True):
-    """The engine could not be brought back."""
-
-
-class EngineHeardVoice(Input, frozen=True, tag=True):
-    """The engine hears the caller begin to speak, since `ago_ms` before now."""
-
-    item: str
-    ago_ms: float = 0.0
-
-
-class EngineHeardPause(Input, frozen=True, tag=True):
-    """The engine hears the caller stop, since `ago_ms` before now."""
-
-    item: str
-    ago_ms: float = 0.0
-
-
-class EngineTookTurn(Input, frozen=True, tag=True):
-    """What the caller said is one whole turn; its words may follow much later."""
-
-    item: str
-
-
-class EngineTranscribed(Input, frozen=True, tag=True):
-    """The words of the caller's turn `item`; not final: more of them."""
-
-    item: str
-    text: str
-    is_final: bool = True
-
-
-class EngineReplyBegan(Input, frozen=True, tag=True):
-    """The engine begins a response: the one that `AskReply` number `request` wanted, or (0) of its own accord."""
-
-    response: str
-    request: int = 0
-
-
-class EngineText(Input, frozen=True, tag=True):
-    """More words of output item `item`; `is_whole`: all of them."""
-
-    response: str
-    item: str
-    text: str
-    is_whole: bool = False
-
-
-class EngineAudio(Input, frozen=True, tag=True):
-    """More sound of output item `item`, in the carrier's format."""
-
-    response: str
-    item: str
-    audio: bytes
-
-
-class EngineItemDone(Input, frozen=True, tag=True):
-    """Output item `item` has all its sound."""
-
-    response: str
-    item: str
-
-
-class EngineCalledTool(Input, frozen=True, tag=True):
-    """The model wants a tool run; `arguments` is JSON as it wrote it."""
-
-    response: str
-    call: str
-    name: str
-    arguments: str
-
-
-class EngineReplyEnded(Input, frozen=True, tag=True):
-    """The response is complete, or will not be."""
-
-    response: str
-    status: Literal["completed", "cancelled", "failed", "incomplete"] = "completed"
-
-
-class EngineRefused(Input, frozen=True, tag=True):
-    """The engine will not do what `AskReply` number `request` asked."""
-
-    request: int
-
-
-class EngineInterrupted(Input, frozen=True, tag=True):
-    """The engine has stopped its reply for the caller: sound that was not played is void."""
-
-
-class EngineCorrected(Input, frozen=True, tag=True):
-    """The engine says how much of an interrupted reply was heard."""
-
-    text: str
-
-
-class ToolDone(Input, frozen=True, tag=True):
-    """A tool that was run has answered; `output` is text for the model."""
-
-    call: str
-    output: str
-
-
-class Screened(Input, frozen=True, tag=True):
-    """The first `letters` of output item `item` were judged; `replacement`: say this instead of the rest."""
-
-    item: str
-    letters: int
-    replacement: str | None = None
 
 
 AnyInput = (

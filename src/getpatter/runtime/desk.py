@@ -10,7 +10,7 @@ from getpatter.core import messages as m
 from getpatter.core.exchanges import Exchanges
 from getpatter.models import HookContext
 from getpatter.runtime.account import Sound
-from getpatter.runtime.call import Call, Parts, PipelineParts
+from getpatter.runtime.call import Call, Parts
 from getpatter.runtime.call_tools import tools_of
 from getpatter.runtime.callbacks import reply_of, takes_call_control
 from getpatter.runtime.confirming import Confirming
@@ -21,6 +21,7 @@ from getpatter.runtime.identity import Identity, name_of_provider
 from getpatter.runtime.judging import Judging
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
 from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
+from getpatter.runtime.pipeline_parts import PipelineParts
 from getpatter.runtime.remote import RemoteMessages, RemoteReplies
 from getpatter.runtime.services import Originals, audio_stages, of_its_own, open_services
 from getpatter.runtime.system_tools import END_CALL
