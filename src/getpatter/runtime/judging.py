@@ -58,9 +58,9 @@ class Judging:
         try:
             async with asyncio.timeout(self._within):
                 window = await asyncio.to_thread(self._as_pcm, sound)
-                answer: object = await settle(self._detector.predict(window))
+                probability = await settle(self._detector.predict(window))
             threshold = float(getattr(self._detector, "threshold", _USUAL_THRESHOLD))
-            is_over = float(cast("float", answer)) >= threshold
+            is_over = float(probability) >= threshold
         except Exception as error:
             logger.warning(
                 "turn_detector.failed kind=%s error=%s",
