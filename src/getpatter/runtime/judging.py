@@ -58,7 +58,7 @@ class Judging:
         try:
             async with asyncio.timeout(self._within):
                 window = await asyncio.to_thread(self._as_pcm, sound)
-                probability = await settle(self._detector.predict(window))
+                probability: float = await settle(self._detector.predict(window))
             threshold = float(getattr(self._detector, "threshold", _USUAL_THRESHOLD))
             is_over = float(probability) >= threshold
         except Exception as error:
