@@ -10,13 +10,22 @@ import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from getpatter import config
 from getpatter.agent import Agent, Engine, Makers
+from getpatter.llm.base import LLMProvider
 from getpatter.models import STTConfig, TTSConfig
 
 NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class ClosableLLM(LLMProvider, Protocol):
+    """A model with connections of its own."""
+
+    async def close(self) -> None:
+        """Give them back."""
+        ...
 
 
 def standard_makers(keys: Mapping[str, str] = NO_KEYS) -> Makers:
@@ -89,3 +98,15 @@ def standard_llm(agent: Agent, keys: Mapping[str, str] = NO_KEYS) -> Agent:
 
     llm = LLM(key, model=agent.model) if agent.model and is_text_model(agent.model) else LLM(key)
     return dataclasses.replace(agent, llm=llm)
+
+
+def judging_llm(api_key: str | None, model: str) -> ClosableLLM:
+    """The model that marks a conversation, told to answer in JSON. To be closed by whoever asked for it.
+
+    Raises:
+        ValueError: there is no key for it.
+    """
+    key = config.credential("OPENAI_API_KEY", api_key, owner="LLMJudge")
+    from getpatter.llm.openai import LLM  # noqa: PLC0415 - loaded where it is used
+
+    return LLM(key, model=model, response_format={"type": "json_object"})

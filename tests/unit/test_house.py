@@ -46,6 +46,7 @@ VENDOR_NAMES_ALLOWED: Final = {
     "config.py": "credential fields and variables of all vendors, as documented; data",
     "makers.py": "the vendors that stand in where a program names none, as documented",
     "patter.py": "examples in messages: what a program can pass",
+    "evals/session.py": "a documented keyword names it",
     "engines/google.py": "its models have a name of their own",
     "llm/google.py": "its models have a name of their own",
     "llm/groq.py": "its address has another's name in it, as the forms are the same",
