@@ -7,6 +7,7 @@ them where the program gave no other; the environment comes after them.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -16,6 +17,8 @@ from getpatter import config
 from getpatter.agent import Agent, Engine, Makers
 from getpatter.llm.base import LLMProvider
 from getpatter.models import STTConfig, TTSConfig
+
+logger = logging.getLogger(__name__)
 
 NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -110,3 +113,20 @@ def judging_llm(api_key: str | None, model: str) -> ClosableLLM:
     from getpatter.llm.openai import LLM  # noqa: PLC0415 - loaded where it is used
 
     return LLM(key, model=model, response_format={"type": "json_object"})
+
+
+def answerable(agent: Agent, on_message: object, keys: Mapping[str, str] = NO_KEYS) -> Agent:
+    """The agent, with somebody who writes its replies: `on_message`, its own model, or the default one.
+
+    Raises:
+        ValueError: two could write them, or nobody.
+    """
+    if agent.mode == "engine":
+        if on_message is not None:
+            logger.warning("serve.on_message_unused reason=engine")
+        return agent
+    if on_message is not None:
+        if agent.llm is not None:
+            raise ValueError("agent.llm and on_message exclude each other: who shall answer?")
+        return agent
+    return agent if agent.llm is not None else standard_llm(agent, keys)

@@ -26,7 +26,7 @@ from getpatter.checks import (
 )
 from getpatter.errors import PatterConnectionError, PatterDeprecationWarning, PatterError
 from getpatter.events import Callback, SpeechCallback
-from getpatter.makers import standard_llm, standard_makers
+from getpatter.makers import answerable, standard_makers
 from getpatter.observability.event_bus import EventBus
 from getpatter.older import carrier_and_keys, modern
 from getpatter.pricing import merge_pricing
@@ -250,7 +250,7 @@ class Patter:
                 self._judge_url(on_message, ("http", "https", "ws", "wss"))
             carrier = _needed(self._carrier)
             way_in = self._way_in(tunnel)
-            agent = _answerable(agent, on_message, self._keys)
+            agent = answerable(agent, on_message, self._keys)
             await self._run(
                 carrier,
                 way_in,
@@ -458,9 +458,7 @@ class Patter:
         placed = await server.place(
             carrier,
             agent=(
-                agent
-                if agent is None
-                else _answerable(agent, server.serving.on_message, self._keys)
+                agent if agent is None else answerable(agent, server.serving.on_message, self._keys)
             ),
             to=to,
             from_number=sender,
@@ -561,16 +559,3 @@ def _needed(carrier: Carrier | None) -> Carrier:
 def _check_one_way(tunnel: Tunnel, webhook_url: str) -> None:
     if webhook_url and tunnel.hostname != webhook_url:
         raise ValueError("webhook_url and tunnel exclude each other: pass one of them")
-
-
-def _answerable(agent: Agent, on_message: Callback | str | None, keys: Mapping[str, str]) -> Agent:
-    """The agent, with somebody who writes its replies."""
-    if agent.mode == "engine":
-        if on_message is not None:
-            logger.warning("serve.on_message_unused reason=engine")
-        return agent
-    if on_message is not None:
-        if agent.llm is not None:
-            raise ValueError("agent.llm and on_message exclude each other: who shall answer?")
-        return agent
-    return agent if agent.llm is not None else standard_llm(agent, keys)
