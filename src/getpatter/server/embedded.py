@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -112,7 +113,7 @@ class EmbeddedServer:
         root = Path(config.persist_root).expanduser() if config.persist_root else None
         self._phone = PhoneServer(
             Serving(
-                agent=answerable(agent, on_message, {"openai_key": config.openai_key}),
+                agent=answerable(agent, on_message, _keys(config)),
                 host=config.webhook_url,
                 phone_number=config.phone_number,
                 recording=recording,
@@ -167,3 +168,9 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """Hang up every call, close every socket, let every `on_call_end` finish. Idempotent."""
         await self._phone.stop()
+
+
+def _keys(config: LocalConfig) -> Mapping[str, str]:
+    """The provider keys, by the names that they have there."""
+    names = [each.name for each in fields(config) if each.name.endswith("_key")]
+    return {name: getattr(config, name) for name in names}
