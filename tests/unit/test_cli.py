@@ -41,7 +41,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"getpatter {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["replay"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["replay"], ["doctor"], ["eval"], ["eval", "run"], ["call"], ["telemetry"]],
+)
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     told = capsys.readouterr()

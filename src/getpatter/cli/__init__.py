@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NoReturn, Protocol, TextIO
+from typing import Final, NoReturn, TextIO
 
 from getpatter import __version__
+from getpatter.cli import arguments
+from getpatter.cli.arguments import Commands
 from getpatter.errors import PatterConfigError, PatterError
 
 __all__ = ["main"]
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         is_debugging = options.debug
         _set_up_logging(is_debugging=is_debugging)
-        command = import_module(f"getpatter.cli.{options.command}")
+        command = import_module(f"getpatter.cli.{options.command.replace('-', '_')}")
         status: int = command.run(options)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse: --help, --version, wrong usage
@@ -113,19 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_demo(commands)
     _add_replay(commands)
-    _add_doctor(commands)
+    for add in arguments.ALL:
+        add(commands, _new_command)
     return parser
 
 
-class _Commands(Protocol):
-    """What argparse gives for adding commands; it has no public name for it."""
-
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002 - theirs
-        """Add one."""
-        ...
-
-
-def _new_command(commands: _Commands, name: str, *, does: str) -> argparse.ArgumentParser:
+def _new_command(commands: Commands, name: str, *, does: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
     _add_common(parser, default=argparse.SUPPRESS)
     return parser
@@ -144,7 +139,7 @@ def _add_common(parser: argparse.ArgumentParser, *, default: bool | str) -> None
     )
 
 
-def _add_demo(commands: _Commands) -> None:
+def _add_demo(commands: Commands) -> None:
     parser = _new_command(
         commands,
         "demo",
@@ -160,13 +155,8 @@ def _add_demo(commands: _Commands) -> None:
     )
 
 
-def _add_replay(commands: _Commands) -> None:
+def _add_replay(commands: Commands) -> None:
     parser = _new_command(
         commands, "replay", does="run a flight recording again and compare what is sent"
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a *.flight.jsonl")
-
-
-def _add_doctor(commands: _Commands) -> None:
-    parser = _new_command(commands, "doctor", does="look for what would keep calls from working")
-    parser.add_argument("--port", type=int, default=8000, help="port that serve() shall use")

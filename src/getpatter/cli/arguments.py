@@ -1,0 +1,73 @@
+"""What the commands take. Kept apart from the commands, which are loaded only when they are run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+AGENT_FORMS: Final = "an Agent, a function that returns one, or an object with async reply(text)"
+
+
+class Commands(Protocol):
+    """What argparse gives for adding commands; it has no public name for it."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002 - theirs
+        """Add one."""
+        ...
+
+
+class NewCommand(Protocol):
+    """Adds a command with the options that all have."""
+
+    def __call__(self, commands: Commands, name: str, *, does: str) -> argparse.ArgumentParser:
+        """Add the command `name`, which `does` that."""
+        ...
+
+
+def _add_eval(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "eval", does="try an agent with the cases of a suite")
+    verbs = parser.add_subparsers(dest="verb", metavar="run", required=True)
+    run = new(verbs, "run", does="run a suite; the report is JSON")
+    run.add_argument("suite", type=Path, metavar="SUITE", help="a .yaml or .json file")
+    run.add_argument(
+        "--agent", metavar="MODULE:ATTR", help=f"{AGENT_FORMS}; the current folder is importable"
+    )
+    run.add_argument("--judge-model", default="", metavar="M", help="default: gpt-4o-mini")
+    run.add_argument(
+        "--pass-threshold", type=float, default=0.7, metavar="N", help="0 to 1, default: 0.7"
+    )
+    run.add_argument(
+        "--output", type=Path, metavar="FILE", help="where the report goes, instead of stdout"
+    )
+
+
+def _add_call(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "call", does="talk to an agent in the terminal, without a phone")
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        required=True,
+        help="no carrier is asked, nobody is rung",
+    )
+    parser.add_argument(
+        "agent",
+        nargs="?",
+        default="",
+        metavar="MODULE:ATTR",
+        help=f"{AGENT_FORMS}; default: a demo",
+    )
+
+
+def _add_telemetry(commands: Commands, new: NewCommand) -> None:
+    new(commands, "telemetry", does="say what is reported about you: nothing")
+
+
+def _add_doctor(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "doctor", does="look for what would keep calls from working")
+    parser.add_argument("--port", type=int, default=8000, help="port that serve() shall use")
+
+
+Add = Callable[[Commands, NewCommand], None]
+ALL: Final[tuple[Add, ...]] = (_add_eval, _add_call, _add_doctor, _add_telemetry)
