@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from getpatter.core.spoken import filter_emoji as filter_emoji
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
     from getpatter.core.spoken import filter_markdown as filter_markdown
+    from getpatter.dashboard.export import calls_to_csv as calls_to_csv
+    from getpatter.dashboard.export import calls_to_json as calls_to_json
+    from getpatter.dashboard.store import MetricsStore as MetricsStore
+    from getpatter.dashboard.store import MetricsStoreProtocol as MetricsStoreProtocol
     from getpatter.engines.elevenlabs import ElevenLabsConvAI as ElevenLabsConvAI
     from getpatter.engines.google import GeminiLive as GeminiLive
     from getpatter.engines.openai import OpenAIRealtime as OpenAIRealtime
@@ -112,6 +116,8 @@ if TYPE_CHECKING:
     from getpatter.scheduler import schedule_cron as schedule_cron
     from getpatter.scheduler import schedule_interval as schedule_interval
     from getpatter.scheduler import schedule_once as schedule_once
+    from getpatter.server.mounted import mount_api as mount_api
+    from getpatter.server.mounted import mount_dashboard as mount_dashboard
     from getpatter.stt.assemblyai import AssemblyAISTT as AssemblyAISTT
     from getpatter.stt.base import STTProvider as STTProvider
     from getpatter.stt.cartesia import CartesiaSTT as CartesiaSTT
@@ -229,6 +235,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MachineDetectionResult": "models",
+    "MetricsStore": "dashboard.store",
+    "MetricsStoreProtocol": "dashboard.store",
     "MinWordsStrategy": "turn_taking",
     "Ngrok": "tunnels",
     "OpenAICompatibleLLM": "llm.openai_compatible:LLM",
@@ -295,6 +303,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "VADProvider": "vad.base",
     "WhisperSTT": "stt.whisper",
     "WireError": "errors",
+    "calls_to_csv": "dashboard.export",
+    "calls_to_json": "dashboard.export",
     "define_tool": "tools",
     "filter_emoji": "core.spoken",
     "filter_for_tts": "core.spoken",
@@ -304,6 +314,8 @@ _EXPORTS: Final[dict[str, str]] = {
     "init_tracing": "observability.tracing",
     "is_tracing_enabled": "observability.tracing",
     "mix_pcm": "audio",
+    "mount_api": "server.mounted",
+    "mount_dashboard": "server.mounted",
     "mulaw_to_pcm16": "audio",
     "pcm16_to_mulaw": "audio",
     "resample_16k_to_8k": "audio",

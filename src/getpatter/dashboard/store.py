@@ -5,26 +5,26 @@ The store only listens. Nothing about a call is decided here, so nothing changes
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from getpatter.observability.call_log import read_lines
+from getpatter.dashboard import archive
+from getpatter.dashboard.archive import ACTIVE, Record
 
 logger = logging.getLogger(__name__)
 
-Record = dict[str, object]
 Listener = Callable[[str, Record], object]
 
-ACTIVE: Final = frozenset({"initiated", "ringing", "in-progress"})
-_COSTS: Final = ("stt", "tts", "llm", "telephony")
-_DELETED_FILE: Final = ".deleted_call_ids.json"
+COSTS: Final = ("stt", "tts", "llm", "telephony")
+_IDENTITY: Final = ("caller", "callee", "direction", "telephony_provider")
+_WORKINGS: Final = ("provider_mode", "agent")
 
 
 @runtime_checkable
@@ -55,6 +55,40 @@ class MetricsStoreProtocol(Protocol):
         """The call is over; the payload of `on_call_end`."""
         ...
 
+    def get_calls(self, limit: int = 50, offset: int = 0) -> Sequence[Mapping[str, object]]:
+        """Calls, newest first."""
+        ...
+
+    def get_call(self, call_id: str) -> Mapping[str, object] | None:
+        """One call, running or over."""
+        ...
+
+    def get_active_calls(self) -> Sequence[Mapping[str, object]]:
+        """Calls that are not over."""
+        ...
+
+    def get_calls_in_range(
+        self, from_ts: float | None, to_ts: float | None
+    ) -> Sequence[Mapping[str, object]]:
+        """Calls that began in `[from_ts, to_ts)` (Unix time), newest first; `None` leaves a side open."""
+        ...
+
+    def get_aggregates(self) -> Mapping[str, object]:
+        """Totals: the documented fields."""
+        ...
+
+    def delete_calls(self, call_ids: Iterable[str]) -> Sequence[str]:
+        """Forget calls that are over; returns those that were."""
+        ...
+
+    def get_deleted_call_ids(self) -> Iterable[str]:
+        """All calls that were deleted."""
+        ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Be told `(type, data)` of every change. Returns the way out."""
+        ...
+
 
 class MetricsStore:
     """The newest `max_calls` calls."""
@@ -72,6 +106,8 @@ class MetricsStore:
         self._deleted: set[str] = set()
         self._listeners: list[Listener] = []
         self._lock = threading.RLock()
+        self.webhook_error = ""
+        """Why the carrier's webhook could not be set; empty: it was, or was not asked for."""
 
     # ------------------------------------------------------------------------------------- writing
 
@@ -128,6 +164,8 @@ class MetricsStore:
             record.update(over)
             if not record["transcript"]:
                 record["transcript"] = _plain(event.get("transcript", [])) or []
+            if not record["turns"] and isinstance(metrics, dict):
+                record["turns"] = list(metrics.get("turns") or [])
             self._tell("call_end", {"call_id": record["call_id"], "metrics": metrics})
 
     def record_call_cost(self, call_id: str, cost: Mapping[str, object]) -> None:
@@ -166,8 +204,11 @@ class MetricsStore:
                 "transcript": [],
             }
             self._trim()
-        for key in ("caller", "callee", "direction", "telephony_provider"):
+        for key in _IDENTITY:
             record[key] = event.get(key, record.get(key, ""))
+        for key in _WORKINGS:
+            if key in event:
+                record[key] = event[key]
         return record
 
     def _trim(self) -> None:
@@ -212,8 +253,8 @@ class MetricsStore:
             records = list(self._calls.values())
         over = [record for record in records if record["status"] not in ACTIVE]
         durations = [_number(record.get("duration_seconds")) for record in over]
-        costs = {name: sum(_cost(record, name) for record in over) for name in _COSTS}
-        latencies = [value for record in over if (value := _latency(record)) > 0]
+        costs = {name: sum(cost_of(record, name) for record in over) for name in COSTS}
+        latencies = [value for record in over if (value := latency_of(record)) > 0]
         return {
             "total_calls": len(records),
             "total_minutes": sum(durations) / 60,
@@ -283,104 +324,32 @@ class MetricsStore:
         """Restore the newest calls from disk; returns how many. Known ids are skipped, so twice is once.
 
         A record that cannot be read is logged at DEBUG and passed over. A call that the process was killed in
-        comes back as `failed`.
+        comes back as `failed`. Blocks; `hydrate_async` does not.
         """
         root = Path(log_root).expanduser()
-        deleted = _read_deleted(root / _DELETED_FILE)
-        restored = 0
+        deleted = archive.read_deleted(root)
         with self._lock:
             self._deleted |= deleted
             room = self._most - len(self._calls)
-            found: list[Record] = []
-            for folder in _newest_first(root / "calls"):
-                if len(found) >= room:
-                    break
-                record = _restored(folder)
-                if record is None:
-                    continue
-                call_id = str(record["call_id"])
-                if call_id not in self._calls and call_id not in self._deleted:
-                    found.append(record)
-            for record in reversed(found):
-                self._calls[str(record["call_id"])] = record
-                restored += 1
-            if restored:
-                ordered = sorted(
-                    self._calls.items(), key=lambda item: _seconds(item[1]["started_at"])
-                )
-                self._calls = OrderedDict(ordered)
-        return restored
+            known = self._deleted | set(self._calls)
+        # Reading takes as long as it takes; calls go on being recorded meanwhile.
+        news = (one for one in archive.newest_calls(root) if one["call_id"] not in known)
+        found = [archive.completed(record) for record in islice(news, max(0, room))]
+        with self._lock:
+            found = [one for one in found if one["call_id"] not in self._calls]
+            found = found[: max(0, self._most - len(self._calls))]
+            self._calls.update((str(record["call_id"]), record) for record in found)
+            by_start = sorted(self._calls.items(), key=lambda item: _seconds(item[1]["started_at"]))
+            self._calls = OrderedDict(by_start)
+        return len(found)
+
+    async def hydrate_async(self, log_root: str | os.PathLike[str]) -> int:
+        """`hydrate`, in a thread."""
+        return await asyncio.to_thread(self.hydrate, log_root)
 
     def save_deleted(self, log_root: str | os.PathLike[str]) -> None:
         """Keep the list of deleted calls beside the calls, so that they stay deleted after a restart."""
-        from getpatter.observability.call_log import write_json  # noqa: PLC0415 - rarely needed
-
-        root = Path(log_root).expanduser()
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_json(root / _DELETED_FILE, sorted(self.get_deleted_call_ids()))
-
-
-def _newest_first(calls: Path) -> list[Path]:
-    """Call directories, by day and then by the time they began to be written; newest first."""
-    folders = [path.parent for path in calls.glob("*/*/*/*/metadata.json")]
-
-    def began(folder: Path) -> tuple[str, str]:
-        day = "/".join(folder.parts[-4:-1])
-        try:
-            started = json.loads((folder / "metadata.json").read_bytes()).get("started_at") or ""
-        except (OSError, ValueError, AttributeError):
-            started = ""
-        return day, str(started)
-
-    return sorted(folders, key=began, reverse=True)
-
-
-def _restored(folder: Path) -> Record | None:
-    try:
-        meta = json.loads((folder / "metadata.json").read_bytes())
-        record: Record = {
-            "call_id": meta["call_id"],
-            "caller": meta.get("caller", ""),
-            "callee": meta.get("callee", ""),
-            "direction": meta.get("direction", ""),
-            "telephony_provider": meta.get("telephony_provider", ""),
-            "started_at": _unix(meta["started_at"]),
-            "ended_at": _unix(meta.get("ended_at")),
-            "status": meta.get("status", "completed"),
-            "reason": meta.get("reason", ""),
-            "turns": [],
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.debug("store.unreadable_record error=%s", type(error).__name__)
-        return None
-    if record["status"] in ACTIVE or record["ended_at"] is None:
-        record |= {"status": "failed", "reason": "process ended"}
-    duration = meta.get("duration_ms")
-    record["duration_seconds"] = duration / 1000 if isinstance(duration, int | float) else None
-    record["metrics"] = {
-        "cost": meta.get("cost", {}),
-        "latency": meta.get("latency", {}),
-        "provider_mode": meta.get("provider_mode", ""),
-        "duration_seconds": record["duration_seconds"],
-    }
-    record |= {key: meta[key] for key in ("recording", "recording_path") if meta.get(key)}
-    record["transcript"] = [
-        {key: line.get(key) for key in ("role", "text", "turn_index")}
-        for line in read_lines(folder / "transcript.jsonl")
-    ]
-    return record
-
-
-def _read_deleted(path: Path) -> set[str]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return set()
-    return {str(each) for each in found} if isinstance(found, list) else set()
-
-
-def _unix(text: object) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+        archive.keep_deleted(Path(log_root).expanduser(), self.get_deleted_call_ids())
 
 
 def _seconds(value: object) -> float:
@@ -406,16 +375,18 @@ def _copied(record: Record) -> Record:
     return {key: list(v) if isinstance(v, list) else v for key, v in record.items()}
 
 
-def _part(record: Record, *names: str) -> float:
+def _part(record: Mapping[str, object], *names: str) -> float:
     value: object = record.get("metrics")
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return _number(value)
 
 
-def _cost(record: Record, name: str) -> float:
+def cost_of(record: Mapping[str, object], name: str) -> float:
+    """What one kind of service cost in this call, in USD."""
     return _part(record, "cost", name)
 
 
-def _latency(record: Record) -> float:
+def latency_of(record: Mapping[str, object]) -> float:
+    """Milliseconds that the caller of this call waited for an answer, on average; 0.0: not known."""
     return _part(record, "latency_avg", "total_ms") or _part(record, "latency", "p50_ms")

@@ -211,7 +211,11 @@ class CallLogger:
             self._do_synced(call_id, self._write_metadata, dict(record))
         elif call_id in self._over:
             folder = self._over[call_id]
-            self._syncing_of(call_id).submit(self._guarded, call_id, self._amend, folder, facts)
+            self._syncing_of(call_id).submit(self._amend_finished, call_id, folder, facts)
+
+    def _amend_finished(self, call_id: str, folder: Path, facts: Mapping[str, object]) -> None:
+        if folder.is_dir():  # otherwise its call was deleted, and must not come back
+            self._guarded(call_id, self._amend, folder, facts)
 
     def _amend(self, folder: Path, facts: Mapping[str, object]) -> None:
         path = folder / "metadata.json"

@@ -84,7 +84,13 @@ class Clerk:
         """Media is connected."""
         now = clock.wall()
         if self._store is not None:
-            self._keep(self._store.record_call_start, {**payload, "started_at": now})
+            event = {
+                **payload,
+                "started_at": now,
+                "provider_mode": mode_of(agent),
+                "agent": described(agent),
+            }
+            self._keep(self._store.record_call_start, event)
         if self._log is not None:
             identity = self._identity
             self._log.log_call_start(

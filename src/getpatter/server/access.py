@@ -138,7 +138,11 @@ class Access:
             is_page: Whether it is the page, which takes its token from the URL as well.
             is_https: Whether the connection itself is encrypted.
         """
-        if self.allows_anybody or self._has_session(request.headers, now):
+        if self.allows_anybody:
+            return _ADMITTED
+        # Another port of this host is the same site to a browser, and its pages bring our cookie.
+        may_come_from_there = request.method in _SAFE or self._is_from_our_page(request.headers)
+        if may_come_from_there and self._has_session(request.headers, now):
             return _ADMITTED
         if not self.is_chosen and _is_this_machine(request, peer):
             return _ADMITTED
@@ -202,6 +206,14 @@ class Access:
     def _signed(self, ends: str, nonce: str) -> str:
         return hmac.new(self._key, f"{ends}.{nonce}".encode(), hashlib.sha256).hexdigest()
 
+    def _is_from_our_page(self, headers: Mapping[str, str]) -> bool:
+        """Whether a page of ours sent it; a proxy may have changed the host that it was sent to."""
+        if headers.get("sec-fetch-site") == "same-origin" or _is_own_origin(headers):
+            return True
+        return (
+            bool(self._host) and _host_of(urlsplit(headers.get("origin", "")).netloc) == self._host
+        )
+
     def _has_session(self, headers: Mapping[str, str], now: Instant) -> bool:
         for pair in headers.get("cookie", "").split(";"):
             name, _, value = pair.strip().partition("=")
@@ -231,9 +243,8 @@ class Access:
                 case SignedIn():
                     return _signed_in(verdict, request)
                 case Refusal():
-                    return JSONResponse(
-                        {"detail": verdict.detail}, verdict.status, headers=dict(verdict.headers)
-                    )
+                    headers = {"x-content-type-options": "nosniff", **verdict.headers}
+                    return JSONResponse({"detail": verdict.detail}, verdict.status, headers=headers)
 
         return guarded
 
@@ -257,7 +268,13 @@ def _as_sent(header: str) -> str:
 
 def _signed_in(verdict: SignedIn, request: Request) -> Response:
     answer = RedirectResponse(
-        verdict.location, 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+        verdict.location,
+        303,
+        {
+            "cache-control": "no-store",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        },
     )
     answer.set_cookie(
         COOKIE,

@@ -69,7 +69,8 @@ class PhoneApp:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                message["headers"] = [*message.get("headers", ()), _NOSNIFF]
+                headers = list(message.get("headers", ()))
+                message["headers"] = headers if _NOSNIFF in headers else [*headers, _NOSNIFF]
             await send(message)
 
         if self.gate.is_stopping and route_path(scope) != _HEALTH:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from getpatter import config
 from getpatter.carriers import KINDS
 from getpatter.carriers.base import Carrier
-from getpatter.dashboard.store import MetricsStore
+from getpatter.dashboard.board import Board
+from getpatter.dashboard.routes import api_routes, dashboard_routes
+from getpatter.dashboard.store import MetricsStore, MetricsStoreProtocol
 from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
 from getpatter.net.public import PublicHttp
@@ -41,9 +43,10 @@ from getpatter.server.gate import ServerSettings
 from getpatter.server.limits import SocketLimits, TrustedProxies
 from getpatter.server.listener import HttpServer
 from getpatter.server.metrics import metrics_route
+from getpatter.server.mounted import missing_in
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
+    from starlette.routing import BaseRoute, Route
     from starlette.types import Receive, Scope, Send
 
     from getpatter.agent import Agent
@@ -129,6 +132,7 @@ class PhoneServer:
         )
         """Who may see what calls say and cost."""
         self._note = TokenNote(self.access)
+        self._board = self._new_board()
         self._proxies = proxies
         self._house: House | None = None
         self._outside: list[PublicHttp] = []
@@ -139,6 +143,20 @@ class PhoneServer:
         self._ending = TaskNest("server's end")
         self._closed = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
+
+    def _new_board(self) -> Board | None:
+        """What the dashboard shows; `None` without one."""
+        store = self.store
+        if not self.serving.dashboard:
+            return None
+        if isinstance(store, MetricsStoreProtocol):
+            root = self.serving.persist_root
+            return Board(store, root=root, flush=self._flush_log)
+        logger.warning("server.store_not_shown missing=%s", ",".join(missing_in(store)))
+        return None
+
+    def _flush_log(self) -> None:
+        self.log.flush()
 
     def open(self) -> PhoneApp:
         """The ASGI application, with everything it needs, on the running loop. Idempotent."""
@@ -187,7 +205,7 @@ class PhoneServer:
                 else SocketLimits(total=most + SPARE_SOCKETS),
             ),
             absent={name: kinds for name, kinds in KINDS.items() if name != self.carrier.name},
-            routes=routes,
+            routes=(*routes, *self._dashboard_routes()),
         )
         self._watchdog = LoopWatchdog()
         self._watchdog.start()
@@ -212,6 +230,12 @@ class PhoneServer:
             observers.append(counts)
             routes.append(metrics_route(counts, self.access))
         return tuple(observers), tuple(routes)
+
+    def _dashboard_routes(self) -> list[Route]:
+        if self._board is None:
+            return []
+        guard = self.access.guard
+        return [*dashboard_routes(self._board, guard), *api_routes(self._board, guard)]
 
     def _public(self, what: str) -> PublicHttp:
         client = PublicHttp(what, allow_private=self.serving.allow_private_urls)
@@ -246,8 +270,9 @@ class PhoneServer:
             return
         days = config.retention_days()
         await asyncio.to_thread(remove_old_days, root, now=clock.wall(), days=days)
-        if isinstance(self.store, MetricsStore):
-            await asyncio.to_thread(self.store.hydrate, root)
+        hydrate = getattr(self.store, "hydrate", None)
+        if callable(hydrate):
+            await asyncio.to_thread(hydrate, root)
 
     async def _forget_daily(self) -> None:
         root = self.serving.persist_root
@@ -316,15 +341,20 @@ class PhoneServer:
             except PatterError as failure:
                 error = failure
             else:
-                self.webhook_error = ""
+                self._note_webhook("")
                 return
-        self.webhook_error = str(error)
+        self._note_webhook(str(error))
         logger.error(
             "server.webhook_not_set reason=%s set_by_hand=https://%s/webhooks/%s/voice",
             error,
             self.serving.host,
             self.carrier.name,
         )
+
+    def _note_webhook(self, error: str) -> None:
+        self.webhook_error = error
+        if isinstance(self.store, MetricsStore):
+            self.store.webhook_error = error
 
     async def move(self, host: str) -> None:
         """The public host name is another one from now on: for signatures, for new calls, and at the carrier.
@@ -396,11 +426,7 @@ class PhoneServer:
         if self.exchange is not None:
             self.exchange.refuse_new()
             await self.exchange.hang_up_all()
-        if self._http_server is not None:
-            await self._http_server.stop()
-            gc.unfreeze()
-        elif self._app is not None:
-            await self._app.gate.close_all(1001, "Server shutting down", within=DRAIN_WITHIN)
+        await self._close_doors()
         if self.exchange is not None:
             await self.exchange.settled(FAREWELL_WITHIN)
         if self._watchdog is not None:
@@ -418,6 +444,15 @@ class PhoneServer:
         for client in self._outside:
             await client.aclose()
         self._closed.set()
+
+    async def _close_doors(self) -> None:
+        if self._board is not None:
+            self._board.close()
+        if self._http_server is not None:
+            await self._http_server.stop()
+            gc.unfreeze()
+        elif self._app is not None:
+            await self._app.gate.close_all(1001, "Server shutting down", within=DRAIN_WITHIN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application inside somebody else's server."""
