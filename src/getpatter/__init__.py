@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from getpatter.agent_parts import AudioFilter as AudioFilter
     from getpatter.agent_parts import CompactionConfig as CompactionConfig
     from getpatter.agent_parts import ConsultConfig as ConsultConfig
+    from getpatter.agent_parts import MCPServerConfig as MCPServerConfig
     from getpatter.agent_parts import PipelineHooks as PipelineHooks
     from getpatter.agent_parts import RealtimeTurnDetection as RealtimeTurnDetection
     from getpatter.agent_parts import SessionContext as SessionContext
@@ -234,6 +235,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "LiteLLMLLM": "llm.litellm:LLM",
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
+    "MCPServerConfig": "agent_parts",
     "MachineDetectionResult": "models",
     "MetricsStore": "dashboard.store",
     "MetricsStoreProtocol": "dashboard.store",

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from getpatter.agent_parts import (
     AudioFilter,
     CompactionConfig,
     ConsultConfig,
+    MCPServerConfig,
     PipelineHooks,
     RealtimeTurnDetection,
     SessionContext,
@@ -27,6 +29,7 @@ from getpatter.agent_parts import (
     allows_transfer,
     check_transfer_entry,
     is_exact_entry,
+    mcp_server_from,
 )
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
@@ -43,6 +46,7 @@ __all__ = [
     "ConsultConfig",
     "Engine",
     "HookContext",
+    "MCPServerConfig",
     "Makers",
     "Mode",
     "PipelineHooks",
@@ -147,7 +151,8 @@ class Agent:
     """Other agents that may take over, by name."""
     skills: Sequence[Skill] = ()
     consult: ConsultConfig | None = None
-    mcp_servers: Sequence[object] = field(default=(), hash=False, repr=False)
+    mcp_servers: Sequence[MCPServerConfig] = ()
+    """Servers that lend their tools: URLs, command lines, dicts or `MCPServerConfig` objects."""
     echo_cancellation: bool = False
     high_pass_hz: float | None = None
     agc: bool | AgcConfig = False
@@ -166,6 +171,7 @@ class Agent:
             )
         object.__setattr__(self, "tools", tuple(map(tool_from, self.tools)))
         object.__setattr__(self, "guardrails", tuple(map(guardrail_from, self.guardrails)))
+        object.__setattr__(self, "mcp_servers", tuple(map(mcp_server_from, self.mcp_servers)))
 
     @property
     def mode(self) -> Mode:
@@ -216,7 +222,7 @@ class AgentOptions(TypedDict, total=False):
     handoffs: Mapping[str, Agent] | None
     skills: Iterable[Skill] | None
     consult: ConsultConfig | None
-    mcp_servers: Iterable[object] | None
+    mcp_servers: Iterable[MCPServerConfig | str | Sequence[str] | Mapping[str, object]] | None
     echo_cancellation: bool
     high_pass_hz: float | None
     agc: bool | AgcConfig
@@ -255,6 +261,7 @@ def build_agent(
     _check_names(agent)
     agent = _with_mode(agent, makers)
     _check_urls(agent, makers)
+    _check_successors(agent, makers)
     _warn_of_ignored(agent, given)
     return agent
 
@@ -349,6 +356,7 @@ _LEAST: Final = {
     "high_pass_hz": 1,
 }
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
+_NAME_LETTERS: Final = 64
 _NOISE_REDUCTIONS: Final = ("near_field", "far_field")
 
 
@@ -421,6 +429,11 @@ def _check_values(agent: Agent) -> None:
 
 def _check_names(agent: Agent) -> None:
     reserved = SYSTEM_TOOLS | ({agent.consult.tool_name} if agent.consult else set())
+    if agent.consult is not None and agent.consult.tool_name in SYSTEM_TOOLS:
+        raise ValueError(f"consult: the tool name {agent.consult.tool_name!r} is reserved")
+    skills = [skill.name for skill in agent.skills]
+    if twice := next((name for name in skills if skills.count(name) > 1), None):
+        raise ValueError(f"two skills are named {twice!r}; rename one of them")
     seen: set[str] = set()
     for tool in (*agent.tools, *(each for skill in agent.skills for each in skill.tools)):
         if tool.name in reserved:
@@ -432,14 +445,51 @@ def _check_names(agent: Agent) -> None:
         seen.add(tool.name)
 
 
+def _check_successors(agent: Agent, makers: Makers) -> None:
+    """Those who may take over may have been built without `agent()`."""
+    _check_lending(agent)
+    for name, taker in agent.handoffs.items():
+        if not name.strip() or len(name) > _NAME_LETTERS:
+            raise ValueError(f"handoffs: {name!r} is no name for an agent")
+        _check_types(taker)
+        _check_values(taker)
+        _check_names(taker)
+        _check_urls(taker, makers)
+        _check_successors(taker, makers)
+        _warn_of_deaf_ears(agent, name, taker)
+
+
+def _check_lending(agent: Agent) -> None:
+    if agent.mcp_servers and importlib.util.find_spec("mcp") is None:
+        raise ImportError("mcp_servers need the mcp package: pip install 'getpatter[mcp]'")
+
+
+def _warn_of_deaf_ears(agent: Agent, name: str, taker: Agent) -> None:
+    """One line for what of `taker` cannot be honoured in the calls of `agent`."""
+    unused = ["stt"] if taker.stt is not None and taker.stt is not agent.stt else []
+    if agent.engine is not None:
+        unused += [each for each in ("tts", "llm") if getattr(taker, each) is not None]
+    if taker.engine is not None and getattr(agent.engine, "kind", "") != taker.engine.kind:
+        unused.append("engine")
+    if unused:
+        logger.warning(
+            "agent.handoff_ignores name=%s mode=%s parameters=%s",
+            name,
+            agent.mode,
+            ",".join(unused),
+        )
+
+
 def _check_urls(agent: Agent, makers: Makers) -> None:
     if makers.judge_url is None:
         return
     for tool in (*agent.tools, *(each for skill in agent.skills for each in skill.tools)):
         if tool.webhook_url:
             makers.judge_url(tool.webhook_url)
-    if agent.consult is not None and agent.consult.url and not agent.consult.allow_loopback:
-        makers.judge_url(agent.consult.url)
+    if agent.consult is not None and agent.consult.allow_loopback:
+        logger.warning("agent.consult_unchecked tool=%s", agent.consult.tool_name)
+    elif agent.consult is not None:
+        makers.judge_url(agent.consult.target)
 
 
 # ---------------------------------------------------------------------------------------------- mode

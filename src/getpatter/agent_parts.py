@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from getpatter.errors import PatterDeprecationWarning
@@ -196,21 +197,96 @@ class ConsultConfig:
     description: str = "Ask a specialist for help with what you cannot answer yourself."
     reassurance: Reassurance | None = field(default=None, hash=False)
     allow_loopback: bool = False
-    """Let `url` name this machine, for development."""
+    """Let it be on this machine or in its network, for development."""
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.openai_compatible is None):
             raise ValueError("ConsultConfig needs exactly one of url and openai_compatible")
-        if self.url is not None:
-            parts = urlsplit(self.url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("ConsultConfig: url must look like https://example.com/consult")
+        service = self.openai_compatible
+        if service is not None and not {"base_url", "model"} <= set(service):
+            raise ValueError("ConsultConfig: openai_compatible needs 'base_url' and 'model'")
+        parts = urlsplit(self.target)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("ConsultConfig: url must look like https://example.com/consult")
         if not TOOL_NAME.fullmatch(self.tool_name):
             raise ValueError(f"ConsultConfig: tool_name {self.tool_name!r} is no tool name")
         _in_range("ConsultConfig", "timeout_s", self.timeout_s, 0.1, 300)
         for name in ("openai_compatible", "headers"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else dict(value))
+
+    @property
+    def target(self) -> str:
+        """The address that is asked."""
+        if self.openai_compatible is None:
+            return self.url or ""
+        return f"{str(self.openai_compatible['base_url']).rstrip('/')}/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class MCPServerConfig:
+    """A server that lends its tools to the calls of an agent, by exactly one of `command` and `url`.
+
+    Needs the extra `mcp`. Each call has a connection of its own, from before its first turn to its end.
+    """
+
+    command: str = ""
+    """A program that speaks over its standard input and output."""
+    args: Sequence[str] = ()
+    env: Mapping[str, str] | None = field(default=None, hash=False, repr=False)
+    """Added to the few variables that the program gets anyway, such as `PATH`."""
+    cwd: str | None = None
+    url: str = field(default="", repr=False)
+    """`http(s)` address of a server that speaks streamable HTTP. It may be in the private network."""
+    headers: Mapping[str, str] | None = field(default=None, hash=False, repr=False)
+    """Sent with each request to `url`."""
+    name: str = ""
+    """Prefix of its tools' names where they are taken; empty: the name by which it introduces itself."""
+    timeout_s: float = 30.0
+    """Of each tool."""
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("MCPServerConfig needs exactly one of command and url")
+        if self.url:
+            parts = urlsplit(self.url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError("MCPServerConfig: url must look like https://example.com/mcp")
+        if self.name and not TOOL_NAME.fullmatch(self.name):
+            raise ValueError(f"MCPServerConfig: name {self.name!r} is no prefix of tool names")
+        if isinstance(self.args, str) or not all(isinstance(each, str) for each in self.args):
+            raise TypeError("MCPServerConfig: args must be a list of texts")
+        _in_range("MCPServerConfig", "timeout_s", self.timeout_s, 0.1, 300)
+        object.__setattr__(self, "args", tuple(self.args))
+        for name in ("env", "headers"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else dict(value))
+
+
+def mcp_server_from(value: object) -> MCPServerConfig:
+    """The server that an entry of `mcp_servers` means: a URL, a command line, a list of words, or a dict.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it is incomplete, or has an unknown key.
+    """
+    if isinstance(value, MCPServerConfig):
+        return value
+    if isinstance(value, str) and "://" in value:
+        return MCPServerConfig(url=value)
+    words = shlex.split(value) if isinstance(value, str) else value
+    if isinstance(words, list | tuple) and words and all(isinstance(each, str) for each in words):
+        return MCPServerConfig(command=words[0], args=words[1:])
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            "mcp_servers must be URLs, command lines, dicts or MCPServerConfig objects, "
+            f"not {type(value).__name__}"
+        )
+    known = {each.name for each in fields(MCPServerConfig)}
+    if unknown := sorted(set(map(str, value)) - known):
+        raise ValueError(f"mcp_servers: unknown keys {unknown}; known are {sorted(known)}")
+    given: dict[str, Any] = dict(value)  # checked by its own constructor
+    return MCPServerConfig(**given)
 
 
 # -------------------------------------------------------------------------------------- single stages

@@ -43,6 +43,8 @@ class PatterEventType(StrEnum):
     """The payload of `on_call_end`."""
     CALL_STATUS = "call_status"
     """`status`"""
+    HANDOFF = "handoff"
+    """`name` of the agent that goes on with the call."""
     TRANSFER_ENDED = "transfer_ended"
     """`mode`, and `status`: `connected`, or why nobody took the caller, who is then back."""
     RECORDING_READY = "recording_ready"

@@ -41,6 +41,7 @@ EVENTS = st.one_of(
     st.builds(m.EngineRefused, st.integers(0, 4)),
     st.builds(m.EngineInterrupted),
     st.builds(m.EngineCorrected, WORDS),
+    st.builds(m.EngineGuarded, st.booleans()),
     st.builds(m.ToolDone, st.sampled_from(["c1", "c2", "zz"]), st.just("42")),
     st.builds(m.Screened, ITEMS, st.integers(0, 30), st.sampled_from([None, "No."])),
     st.just(m.Ticked()),

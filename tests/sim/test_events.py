@@ -55,8 +55,8 @@ KEYS: Final = {
     "error": "code stage provider error",
 }
 """Besides `call_id` and `timestamp`."""
-ELSEWHERE: Final = {"transfer_ended"}
-"""Needs a third party: `test_other_carriers.py` and the tests of transfers."""
+ELSEWHERE: Final = {"transfer_ended", "handoff"}
+"""Needs a third party: `test_other_carriers.py` and the tests of transfers and handoffs."""
 AFTER_THE_CALL: Final = {"recording_ready", "call_cost_updated"}
 NOT_IN_AN_ENGINE: Final = {"tts_metrics"}
 """A speech-to-speech service has no stage of its own that turns text into sound."""

@@ -202,6 +202,8 @@ class DuplexSession:
                 self._interrupted(now)
             case m.EngineCorrected(text=text):
                 self._corrected(text)
+            case m.EngineGuarded(is_guarded=is_guarded):
+                self._agent.is_guarded = is_guarded
             case m.ToolDone(call=call, output=output):
                 self._asking.tool_done(call, output)
             case m.Screened():

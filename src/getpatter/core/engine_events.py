@@ -120,6 +120,12 @@ class ToolDone(Input, frozen=True, tag=True):
     output: str
 
 
+class EngineGuarded(Input, frozen=True, tag=True):
+    """From the next output item on, what is said is judged before it is heard, or it is not."""
+
+    is_guarded: bool
+
+
 class Screened(Input, frozen=True, tag=True):
     """The first `letters` of output item `item` were judged; `replacement`: say this instead of the rest."""
 

@@ -45,7 +45,8 @@ class EngineReply:
         self.anchors = Anchors(None, None, None, began_at)
         self._talk = talk
         self._minutes = minutes
-        self._is_guarded = is_guarded
+        self.is_guarded = is_guarded
+        """Whether what is said is judged before it is heard."""
         self._unjudged: set[str] = set()
         """Responses that say what they were told, word for word (CV-37)."""
         self._items: dict[str, Item] = {}
@@ -116,7 +117,7 @@ class EngineReply:
             self._pieces += 1
             piece = Piece(self._pieces, "")
             self.reply.pieces.append(piece)
-            is_guarded = self._is_guarded and event.response not in self._unjudged
+            is_guarded = self.is_guarded and event.response not in self._unjudged
             item = self._items[event.item] = Item(event.item, piece, Held(is_guarded))
         return item
 

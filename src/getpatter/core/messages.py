@@ -15,6 +15,7 @@ from getpatter.core.engine_events import EngineAudio as EngineAudio
 from getpatter.core.engine_events import EngineCalledTool as EngineCalledTool
 from getpatter.core.engine_events import EngineCorrected as EngineCorrected
 from getpatter.core.engine_events import EngineGone as EngineGone
+from getpatter.core.engine_events import EngineGuarded as EngineGuarded
 from getpatter.core.engine_events import EngineHeardPause as EngineHeardPause
 from getpatter.core.engine_events import EngineHeardVoice as EngineHeardVoice
 from getpatter.core.engine_events import EngineInterrupted as EngineInterrupted
@@ -263,6 +264,7 @@ AnyInput = (
     | EngineReady
     | EngineLost
     | EngineGone
+    | EngineGuarded
     | EngineHeardVoice
     | EngineHeardPause
     | EngineTookTurn

@@ -140,6 +140,21 @@ class RealtimeDialect:
         self.caller_format = self.agent_format = fresh.format
         return [self._update()]
 
+    def amend(self, briefing: Briefing) -> Sequence[Frame] | None:
+        """Change the instructions and tools of the running session. A voice that was heard cannot be changed."""
+        fresh, old = self._settings_for(briefing), self._settings
+        if (fresh.url, fresh.key, fresh.model, fresh.voice) != (
+            old.url,
+            old.key,
+            old.model,
+            old.voice,
+        ):
+            return None
+        self._settings = fresh
+        made = fresh.session()
+        changes = {name: made[name] for name in ("type", "instructions", "tools")}
+        return [_frame("session.update", session=changes)]
+
     def _update(self) -> Frame:
         self._unconfirmed += 1
         return _frame("session.update", session=self._settings.session())
@@ -225,12 +240,18 @@ class RealtimeDialect:
             case "response.created" | "response.done":
                 return self._response(event)
             case "session.updated":
-                self._unconfirmed -= 1
-                return [] if self._unconfirmed else [m.EngineReady()]
+                return self._confirmed()
             case "error":
                 return _error(event)
             case _:
                 return self._caller(event)
+
+    def _confirmed(self) -> Sequence[Said]:
+        """Updates are confirmed in their order, those that open the session first."""
+        if self._unconfirmed == 0:
+            return []  # of an amendment
+        self._unconfirmed -= 1
+        return [] if self._unconfirmed else [m.EngineReady()]
 
     def _caller(self, event: Event) -> Sequence[Said]:
         match event.type:

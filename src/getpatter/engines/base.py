@@ -171,6 +171,15 @@ class HasHeir(Protocol):
 
 
 @runtime_checkable
+class Amends(Protocol):
+    """A dialect whose session can be changed while people talk."""
+
+    def amend(self, briefing: Briefing) -> Sequence[Frame] | None:
+        """Be briefed like this from the next reply on. `None`: this change needs a new connection."""
+        ...
+
+
+@runtime_checkable
 class ExplainsClosing(Protocol):
     """A dialect whose service says with a close frame what another says with a status: a key that is refused."""
 

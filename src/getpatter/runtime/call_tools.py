@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from getpatter.core.history import Line
 from getpatter.runtime import clock
+from getpatter.runtime.abilities import Abilities, LendsTools, Sources
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.identity import Identity
 from getpatter.runtime.system_tools import Situation, SystemTools
-from getpatter.runtime.tools import Surroundings, ToolExecutor, Webhooks
+from getpatter.runtime.tools import Surroundings, Webhooks
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
@@ -28,8 +30,10 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
     returned: Callable[[str, str], None] = lambda _call_id, _text: None,
     untold: Callable[[], None] = lambda: None,
     webhooks: Webhooks | None = None,
-) -> ToolExecutor:
-    """The tools of `agent` and the built-in ones, for one call. Nothing runs yet.
+    consulting: Consulting | None = None,
+    lent: LendsTools | None = None,
+) -> Abilities:
+    """What `agent` may do in one call: its tools, the built-in ones, and those that may come. Nothing runs yet.
 
     Args:
         agent: Its tools, and the limits of the built-in ones.
@@ -42,6 +46,8 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
         returned: Told the answer to each call.
         untold: Told that something was done for which nobody waits any more.
         webhooks: Asks tools on the web.
+        consulting: Asks other agents on the web.
+        lent: Connections to tool servers.
     """
 
     def context() -> dict[str, object]:
@@ -70,5 +76,10 @@ def tools_of(  # noqa: PLR0913 - everything a tool may touch
         webhooks=webhooks,
         name=identity.call_id,
     )
-    built_in = SystemTools(agent, control, situation).tools()
-    return ToolExecutor([*agent.tools, *built_in], surroundings)
+    sources = Sources(
+        built_in=lambda acting: SystemTools(acting, control, situation).tools(),
+        consult=None if consulting is None else consulting.tool,
+        lent=lent,
+        variables=variables,
+    )
+    return Abilities(agent, sources, surroundings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from getpatter.core import messages as m
 from getpatter.core.exchanges import Exchanges
@@ -14,13 +15,15 @@ from getpatter.runtime.call import Call, Parts
 from getpatter.runtime.call_tools import tools_of
 from getpatter.runtime.callbacks import reply_of, takes_call_control
 from getpatter.runtime.confirming import Confirming
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.ears import Ears, TextStage
 from getpatter.runtime.hooks import ModelHooks, warn_of_bare_function
 from getpatter.runtime.identity import Identity, name_of_provider
 from getpatter.runtime.judging import Judging
+from getpatter.runtime.mcp_tools import ToolServers
 from getpatter.runtime.model_replies import ModelContext, ModelReplies, ModelUsage
-from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage
+from getpatter.runtime.mouth import GreetingShelf, Mouth, SoundStage, Speaker
 from getpatter.runtime.pipeline_parts import PipelineParts
 from getpatter.runtime.remote import RemoteMessages, RemoteReplies
 from getpatter.runtime.services import Originals, audio_stages, of_its_own, open_services
@@ -32,7 +35,9 @@ from getpatter.types import AudioFormat, Spent
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
+    from getpatter.llm.base import LLMProvider
     from getpatter.runtime.tools import ToolExecutor, Webhooks
+    from getpatter.tts.base import TTSProvider
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,8 @@ class Desk:
         originals: Originals,
         webhooks: Webhooks | None = None,
         messages: RemoteMessages | None = None,
+        became: Callable[[Agent], None] = lambda _: None,
+        consulting: Consulting | None = None,
         used: Callable[[ModelUsage], None] = lambda _: None,
         drafted: Callable[[bool], None] = lambda _: None,
         sent: Callable[[int], None] = lambda _: None,
@@ -77,6 +84,11 @@ class Desk:
         self._writer: Writer | None = None
         self._mouth: Mouth | None = None
         self._tools: ToolExecutor | None = None
+        self._became = became
+        self._consulting = consulting
+        self._lent = ToolServers(nest.spawn)
+        self._lent.connect(agent.mcp_servers)
+        self._voices: list[object] = []
         self._confirming: Confirming | None = None
         self._webhooks = webhooks
         self._messages = messages
@@ -124,11 +136,9 @@ class Desk:
     def equip(self, agent: Agent, call: Call, stream: AudioFormat) -> Parts:
         """The parts of the call, tuned to the carrier's format. `agent` may have been changed since the ring."""
         self._call = call
-        script = Script(
-            agent,
-            context=self._context,
-            triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
-        )
+        script = self._script(agent)
+        self._lent.connect(agent.mcp_servers)
+        self._voices = [self._services.tts]
         mouth = self._mouth = Mouth(
             self._services.tts,
             report=self._tell,
@@ -159,6 +169,13 @@ class Desk:
             confirming,
             self._judging(agent, stream),
             self._nest.spawn,
+        )
+
+    def _script(self, agent: Agent) -> Script:
+        return Script(
+            agent,
+            context=self._context,
+            triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
         )
 
     def _judging(self, agent: Agent, stream: AudioFormat) -> Judging | None:
@@ -202,7 +219,7 @@ class Desk:
         assert self._services.llm is not None, "serve() has checked that somebody can answer"
         warn_of_bare_function(agent.hooks)
         exchanges = Exchanges()
-        tools = self._tools = tools_of(
+        abilities = tools_of(
             agent,
             self._identity,
             self._control,
@@ -213,7 +230,10 @@ class Desk:
             returned=exchanges.returned,
             untold=lambda: self._tell(m.ResultCame()),
             webhooks=self._webhooks,
+            consulting=self._consulting,
+            lent=self._lent,
         )
+        tools = self._tools = abilities.executor
         context = ModelContext(
             lines=lambda: call.session.history.lines,
             hooks=ModelHooks(agent.hooks, self._context),
@@ -225,9 +245,29 @@ class Desk:
             spawn=self._nest.spawn,
             emit=self._emit,
             is_ending=lambda: tools.has_done(END_CALL),
+            equipped=abilities.equipped,
             refused=lambda error: self._lost("llm", error),
         )
-        return ModelReplies(self._services.llm, agent, tools, context)
+        replies = ModelReplies(self._services.llm, agent, tools, context)
+        abilities.on_change(_Succession(self, agent, replies).changed)
+        return replies
+
+    def hand_over(self, was: Agent, agent: Agent, replies: ModelReplies) -> None:
+        """`agent` goes on with the call of `was`."""
+        services = self._services
+        assert services.llm is not None, "whoever can hand over has a model"
+        tts = None
+        if agent.llm is not None and agent.llm is not was.llm:
+            services.llm = services.borrow(cast("LLMProvider", agent.llm))
+        if agent.tts is not was.tts:
+            tts = services.tts = services.borrow(cast("TTSProvider", agent.tts))
+            self._voices.append(tts)
+            self.warm_up()
+        replies.become(agent, services.llm)
+        script = self._script(agent)
+        if self._mouth is not None:
+            self._mouth.hand_over(Speaker(tts, script.word, script.new_reply))
+        self._became(agent)
 
     @property
     def heard(self) -> tuple[Sound, ...]:
@@ -237,8 +277,14 @@ class Desk:
     @property
     def spoken(self) -> tuple[Sound, ...]:
         """What the voices were asked to say; one, unless it is a chain."""
-        letters = self._mouth.characters if self._mouth is not None else 0
-        return _sounds(self._services.tts, getattr(self._services.tts, "spent", None), letters)
+        if self._mouth is None:
+            return _sounds(self._services.tts, getattr(self._services.tts, "spent", None), 0)
+        letters = [*self._mouth.earlier, self._mouth.characters]
+        return tuple(
+            sound
+            for voice, said in zip(self._voices, letters, strict=False)
+            for sound in _sounds(voice, getattr(voice, "spent", None), said)
+        )
 
     def spare_writer(self, *, is_spared: bool) -> None:
         """Whether the reply whose code asks runs to its end when the caller goes elsewhere."""
@@ -271,12 +317,26 @@ class Desk:
             await self._remote.close()
         if self._tools is not None:
             await self._tools.close()
+        await self._lent.close()
 
 
 def _sounds(provider: object, spent: Sequence[Spent] | None, units: float) -> tuple[Sound, ...]:
     if spent is not None:
         return tuple(Sound(each.provider, each.model, each.units) for each in spent)
     return (Sound(name_of_provider(provider), str(getattr(provider, "model", "")), units),)
+
+
+@dataclass(slots=True)
+class _Succession:
+    """Who has had a call, for those who are told of each change."""
+
+    desk: Desk
+    agent: Agent
+    replies: ModelReplies
+
+    async def changed(self, agent: Agent) -> None:
+        was, self.agent = self.agent, agent
+        self.desk.hand_over(was, agent, self.replies)
 
 
 class _HandlerReplies:

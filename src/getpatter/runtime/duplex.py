@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from getpatter.audio.convert import Converter, converter
 from getpatter.core import messages as m
 from getpatter.engines.base import (
+    Amends,
     Answer,
     Binary,
     Briefing,
@@ -50,6 +51,10 @@ RECONNECTS: Final = 3
 RECONNECT_WITHIN: Final = 5.0
 READY_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
+SAID_WITHIN: Final = 3.0
+"""Seconds that a session whose agent changes has to complete what it is saying."""
+STILL_FOR: Final = 0.4
+"""Seconds without sound after which a response that waits for a tool has said what it had to say."""
 RENEWAL_GRACE: Final = 60.0
 """Seconds that a session about to expire waits for a pause in the talk."""
 RENEWAL_MARGIN: Final = 1.0
@@ -144,6 +149,12 @@ class Duplex:
         self._over = asyncio.Event()
         self._settled = asyncio.Event()
         """The connection that is being made has succeeded, or failed."""
+        self._is_leaving = False
+        """The session is to be renewed at once: what it was told has changed."""
+        self._renewed = asyncio.Event()
+        self._making: str | None = None
+        """The response that is being made."""
+        self._sounded_at = Instant(0.0)
 
     # ------------------------------------------------------------------------------------ the call
 
@@ -173,6 +184,61 @@ class Duplex:
             self._now_ready()
         if self._is_gone:
             self._report(m.EngineGone())
+
+    def prepare(self, briefing: Briefing) -> None:
+        """More is known of the call, and nothing is connected yet."""
+        self._briefing = briefing
+        self._dialect = self._engine.dialect(briefing)
+
+    async def rebrief(
+        self,
+        briefing: Briefing,
+        engine: SpeechEngine | None = None,
+        screening: Screening | None = None,
+    ) -> None:
+        """Have the agent be another in the middle of the call. Returns when the service knows, 8 s at most.
+
+        A service whose session cannot be changed gets a new one, with what was said before.
+        """
+        if not self._is_attached:
+            self.prepare(briefing)
+            return
+        if engine is not None:
+            self._engine, self._screening = engine, screening
+        if not self._was_ready:
+            self._briefing = briefing
+            self._dialect = self._engine.dialect(briefing)
+            if self._socket is not None:
+                self._hang_up_for_another()
+            return
+        self._briefing = replace(briefing, first_message="", is_resumed=True)
+        if not self._is_ready:
+            # It is being connected again: with a translator that knows this.
+            self._dialect = self._next_dialect()
+            if self._socket is not None:
+                self._hang_up_for_another()
+            return
+        frames = self._dialect.amend(briefing) if isinstance(self._dialect, Amends) else None
+        if frames is not None:
+            self._send(frames)
+            return
+        await self._renew()
+
+    async def _renew(self) -> None:
+        until = clock.now() + SAID_WITHIN
+        while self._is_sounding and clock.now() < until:  # noqa: ASYNC110 - silence is no event
+            await asyncio.sleep(PAUSE_CHECKED_EVERY)
+        self._renewed.clear()
+        self._is_leaving = True
+        self._over.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONNECT_WITHIN):
+                await self._renewed.wait()
+
+    @property
+    def _is_sounding(self) -> bool:
+        """Whether sound of a response that is being made has come of late."""
+        return self._making is not None and clock.now() - self._sounded_at < STILL_FOR
 
     def _hang_up_for_another(self) -> None:
         self._is_ready = False
@@ -294,6 +360,7 @@ class Duplex:
             limit = max(0.1, RECONNECT_WITHIN - (clock.now() - lost_at))
         self._over.clear()
         self._settled.clear()
+        self._making = None
         self._error = None
         vendor = self._engine.provider_key
         try:
@@ -349,7 +416,8 @@ class Duplex:
                 await self._over.wait()
         self._patience = None
         await self._until_pause()
-        if not self._over.is_set():
+        if self._is_leaving or not self._over.is_set():
+            self._is_leaving = False
             logger.info("engine.session_renewed after_s=%.0f", clock.now() - began_at)
             self._leave()
         self._ends_at = None
@@ -418,6 +486,7 @@ class Duplex:
                 if self._is_attached:
                     self._now_ready()
             case m.EngineAudio():
+                self._sounded_at = clock.now()
                 audio = self._carriers(said)
                 if audio:
                     self._report(m.EngineAudio(said.response, said.item, audio))
@@ -426,6 +495,9 @@ class Duplex:
                 tail = rest.flush() if rest is not None else b""
                 if tail:
                     self._report(m.EngineAudio(said.response, said.item, tail))
+                self._report(said)
+            case m.EngineReplyBegan() | m.EngineReplyEnded():
+                self._follow(said)
                 self._report(said)
             case Answer(frame=frame):
                 self._send((frame,))
@@ -437,6 +509,12 @@ class Duplex:
                 self._complained(said)
             case _:
                 self._report(said)
+
+    def _follow(self, said: m.EngineReplyBegan | m.EngineReplyEnded) -> None:
+        if isinstance(said, m.EngineReplyBegan):
+            self._making = said.response
+        elif said.response == self._making:
+            self._making = None
 
     def _carriers(self, said: m.EngineAudio) -> bytes:
         change = self._to_carrier.get(said.item)
@@ -463,6 +541,7 @@ class Duplex:
             self._send(self._dialect.recall(self._session.so_far()))
         kept, self._kept, self._kept_bytes = list(self._kept), deque(), 0
         is_again, self._was_ready = self._was_ready, True
+        self._renewed.set()
         self._report(m.EngineReady(is_again=is_again))
         for data in kept:
             self.hear(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,12 +13,15 @@ from getpatter.core.history import Line
 from getpatter.core.manners import Manners
 from getpatter.core.variables import substitute
 from getpatter.engines.base import Briefing, SpeechEngine, ToolSchema, Usage
+from getpatter.runtime.abilities import Abilities
 from getpatter.runtime.call import Call, Parts
 from getpatter.runtime.call_tools import tools_of
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.duplex import Duplex, Toolbox
 from getpatter.runtime.house import RunsExchanges
 from getpatter.runtime.identity import Identity
+from getpatter.runtime.mcp_tools import ToolServers
 from getpatter.runtime.screening import Screening
 from getpatter.runtime.tasks import TaskNest
 from getpatter.runtime.tools import ToolExecutor, Webhooks
@@ -104,6 +106,8 @@ class EngineDesk:
         first_message: str = "",
         variables: Mapping[str, object] | None = None,
         webhooks: Webhooks | None = None,
+        became: Callable[[Agent], None] = lambda _: None,
+        consulting: Consulting | None = None,
         used: Callable[[Usage], None] = lambda _: None,
     ) -> None:
         """Begin to connect the engine of `agent`, as far as the call is known."""
@@ -117,27 +121,53 @@ class EngineDesk:
         self._variables: Mapping[str, object] = variables or {}
         self._call: Call | None = None
         self._first_message = first_message
-        self._tools = self._toolbox(agent)
-        briefing = briefing_of(
-            agent,
-            expected,
-            _schemas(self._tools),
-            first_message=first_message,
-            variables=self._variables,
-        )
+        self._became = became
+        self._consulting = consulting
+        self._stream = expected
+        self._is_connecting = False
+        self._lent = ToolServers(nest.spawn)
+        self._lent.connect(agent.mcp_servers)
+        self._abilities = self._abilities_of(agent)
         self._duplex = Duplex(
             cast("SpeechEngine", agent.engine),
-            briefing,
+            self._briefing(),
             http=http,
             report=tell,
             lost=lambda error: lost("engine", error),
             spawn=nest.spawn,
             used=used,
         )
-        nest.spawn(self._duplex.run(), name="engine")
+        nest.spawn(self._run(), name="engine")
 
-    def _toolbox(self, agent: Agent) -> ToolExecutor:
-        return tools_of(
+    async def _run(self) -> None:
+        """Connect once the session can be complete: with the tools that servers lend (CV-57)."""
+        while (abilities := self._abilities).agent.mcp_servers:
+            await abilities.equipped()
+            if abilities is self._abilities:
+                self._duplex.prepare(self._briefing())
+                break
+        self._is_connecting = True
+        await self._duplex.run()
+
+    async def _equip_late(self) -> None:
+        await self._abilities.equipped()
+        await self._duplex.rebrief(self._briefing())
+
+    def _briefing(self) -> Briefing:
+        return briefing_of(
+            self._abilities.agent,
+            self._stream,
+            _schemas(self._tools),
+            first_message=self._first_message,
+            variables=self._variables,
+        )
+
+    @property
+    def _tools(self) -> ToolExecutor:
+        return self._abilities.executor
+
+    def _abilities_of(self, agent: Agent) -> Abilities:
+        abilities = tools_of(
             agent,
             self._identity,
             self._control,
@@ -146,6 +176,28 @@ class EngineDesk:
             say=lambda text: self._tell(m.SayAsked(text)),
             emit=self._emit,
             webhooks=self._webhooks,
+            consulting=self._consulting,
+            lent=self._lent,
+        )
+        abilities.on_change(self._changed)
+        return abilities
+
+    async def _changed(self, agent: Agent) -> None:
+        """Another agent has the call, or the same one has a skill more."""
+        self._became(agent)
+        self._tell(m.EngineGuarded(bool(agent.guardrails)))
+        await self._duplex.rebrief(
+            self._briefing(), cast("SpeechEngine", agent.engine), self._screening(agent)
+        )
+
+    def _screening(self, agent: Agent) -> Screening | None:
+        if not agent.guardrails:
+            return None
+        return Screening(
+            compiled(agent.guardrails),
+            report=self._tell,
+            spawn=self._nest.spawn,
+            triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
         )
 
     def _lines(self) -> Sequence[Line]:
@@ -154,26 +206,17 @@ class EngineDesk:
     def equip(self, agent: Agent, call: Call, stream: AudioFormat) -> Parts:
         """The parts of the call. `agent` may have been changed since the ring; its prompt is complete."""
         self._call = call
+        self._stream = stream
         if agent != self.agent:
-            self._tools = self._toolbox(agent)
+            self._lent.connect(agent.mcp_servers)
+            self._abilities = self._abilities_of(agent)
+            if self._is_connecting and agent.mcp_servers != self.agent.mcp_servers:
+                self._nest.spawn(self._equip_late(), name="equip")
         session = call.session
         assert isinstance(session, DuplexSession), "the call was begun for an engine"
-        screening = None
-        if agent.guardrails:
-            screening = Screening(
-                compiled(agent.guardrails),
-                report=self._tell,
-                spawn=self._nest.spawn,
-                triggered=lambda name: self._emit("guardrail_triggered", {"name": name}),
-            )
-        briefing = briefing_of(
-            agent,
-            stream,
-            _schemas(self._tools),
-            first_message=self._first_message,
-            variables=self._variables,
+        self._duplex.attach(
+            self._briefing(), session, tools=self._tools, screening=self._screening(agent)
         )
-        self._duplex.attach(briefing, session, tools=self._tools, screening=screening)
         return self._duplex
 
     def settle(self, first_message: str, variables: Mapping[str, object]) -> None:
@@ -191,7 +234,7 @@ class EngineDesk:
 
     async def close(self) -> None:
         """Give everything back that belongs to this call."""
-        await asyncio.gather(self._duplex.close(), self._tools.close())
+        await asyncio.gather(self._duplex.close(), self._tools.close(), self._lent.close())
 
 
 def _schemas(tools: Toolbox) -> tuple[ToolSchema, ...]:
@@ -202,19 +245,3 @@ def _schemas(tools: Toolbox) -> tuple[ToolSchema, ...]:
             ToolSchema(function["name"], function.get("description", ""), function["parameters"])
         )
     return tuple(found)
-
-
-def with_voice(agent: Agent, changes: Mapping[str, object]) -> Agent:
-    """The agent whose engine has the voice and model that `on_call_start` named for this call."""
-    wanted = {
-        name: value
-        for name in ("voice", "model")
-        if isinstance(value := changes.get(name), str) and value
-    }
-    engine: Any = agent.engine
-    if not wanted or not dataclasses.is_dataclass(engine):
-        return agent
-    known = {each.name for each in dataclasses.fields(engine)}
-    named = {name: value for name, value in wanted.items() if name in known}
-    replaced: Callable[..., Any] = dataclasses.replace
-    return dataclasses.replace(agent, engine=replaced(engine, **named))

@@ -16,6 +16,7 @@ from getpatter.pricing import Pricing
 from getpatter.runtime import clock
 from getpatter.runtime.aftermath import Aftermaths
 from getpatter.runtime.clerk import CallStore
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.documents import Documents
 from getpatter.runtime.handover import Targets
@@ -92,6 +93,8 @@ class House:
     log: CallLogger | None = None
     webhooks: Webhooks | None = None
     """Asks tools on the web."""
+    consulting: Consulting | None = None
+    """Asks other agents on the web."""
     remote: RemoteMessages | None = None
     """An `on_message` that is somewhere on the web."""
     on_call_start: Callback | None = None

@@ -35,11 +35,12 @@ from getpatter.core.variables import merge_variables, substitute
 from getpatter.errors import PatterError
 from getpatter.models import CallMetrics
 from getpatter.runtime import clock
+from getpatter.runtime.abilities import with_voice
 from getpatter.runtime.account import Account, Sound
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.desk import Desk
-from getpatter.runtime.engine_desk import EngineDesk, duplex_session, engine_manners, with_voice
+from getpatter.runtime.engine_desk import EngineDesk, duplex_session, engine_manners
 from getpatter.runtime.house import House
 from getpatter.runtime.identity import (
     Identity,
@@ -194,6 +195,8 @@ class Line:
                 first_message=self.orders.first_message,
                 variables=self._variables({}),
                 webhooks=self._house.webhooks,
+                became=self._became,
+                consulting=self._house.consulting,
                 used=self.stages.used,
             )
         return Desk(
@@ -210,10 +213,16 @@ class Line:
             originals=self._house.originals,
             webhooks=self._house.webhooks,
             messages=self._house.remote,
+            became=self._became,
+            consulting=self._house.consulting,
             used=self.account.usage.append,
             drafted=self.account.drafted,
             sent=self.account.sent,
         )
+
+    def _became(self, agent: Agent) -> None:
+        """Another agent has this call from now on."""
+        self.orders = replace(self.orders, agent=agent)
 
     def tell(self, event: m.AnyInput) -> None:
         """Pass something on to the conversation, if there is one."""

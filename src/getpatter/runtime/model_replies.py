@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -57,6 +57,10 @@ class ModelUsage:
     cache_write_tokens: int = 0
 
 
+async def _at_once() -> None:
+    """There is nothing to wait for."""
+
+
 @dataclass(slots=True)
 class ModelContext:
     """What a model's replies need to know of their call, and whom they tell."""
@@ -76,6 +80,8 @@ class ModelContext:
     """Told how many tokens each request is taken to have."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether a tool has begun to end the call."""
+    equipped: Callable[[], Awaitable[None]] = _at_once
+    """Waits, a few seconds at most, until all tools are there."""
     refused: Callable[[Exception], None] = lambda _: None
     """Told when the model refuses the key: nobody will ever answer in this call."""
 
@@ -101,10 +107,14 @@ class ModelReplies:
         self._draft: Draft | None = None
         self._drafts = 0
         self._tools = tools
-        self._schemas = tools.schemas
         self._context = context
         self._replies = 0
         self._request = _Request(clock.now(), 0)
+
+    def become(self, agent: Agent, llm: LLMProvider) -> None:
+        """Another agent has the call: its prompt and its model are used from the next request on."""
+        self.drop_draft()
+        self._prompt, self._llm = prompt_of(agent), llm
 
     async def reply(self, text: str, turn_index: int) -> AsyncIterator[str | Cue]:
         """The model's words as they come, and `Cue.SAY_NOW` where it turns to a tool.
@@ -115,7 +125,8 @@ class ModelReplies:
         if not text and not self._tools.has_untold:
             return
         self._replies += 1
-        loop = ml.ModelLoop(has_tools=bool(self._schemas))
+        await self._context.equipped()
+        loop = ml.ModelLoop(has_tools=bool(self._tools.schemas))
         reply = _Reply(self._replies, loop, is_unasked=not text)
         hooks = self._context.hooks
         held: list[str] = []
@@ -325,7 +336,7 @@ class ModelReplies:
         spawn = self._context.spawn
         if spawn is not None and self._memory.wants_summary(lines):
             spawn(self._memory.summarise(list(lines), self._whole), name="summary")
-        return Wanted(fitted, self._schemas if with_tools else None)
+        return Wanted(fitted, self._tools.schemas if with_tools else None)
 
     def _messages(self, lines: Sequence[Line], reply: int) -> list[dict[str, object]]:
         told = self._memory.told(lines, reply)
@@ -351,9 +362,10 @@ class ModelReplies:
         spawn, number = self._context.spawn, self._drafts
         if spawn is None:
             return
+        await self._context.equipped()
         lines = [*self._context.lines(), Line("user", text, 0.0, 0)]
         messages = self._memory.fitted(self._messages(lines, self._replies + 1))
-        wanted = Wanted(messages, self._schemas or None)
+        wanted = Wanted(messages, self._tools.schemas or None)
         sent = await self._context.hooks.messages(wanted.copied())
         if number != self._drafts:
             return  # what it was for has come, or will not come

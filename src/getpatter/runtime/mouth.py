@@ -72,6 +72,16 @@ class GreetingShelf:
             self._kept.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks from some piece on, and how their words are chosen."""
+
+    tts: TTSProvider | None
+    """`None`: the same voice."""
+    wording: Wording
+    reply_began: Callable[[], None]
+
+
 class Mouth:
     """The voice's side of one call."""
 
@@ -116,11 +126,14 @@ class Mouth:
         self._is_lost = False
         self._format = PCM16_16K
         self._source = PCM16_16K
-        self._pieces: asyncio.Queue[m.Speak] | None = None
+        self._pieces: asyncio.Queue[m.Speak | Speaker] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reply = 0
         self._room = asyncio.Event()
         self.characters = 0
+        """What the present voice was asked to say."""
+        self.earlier: list[int] = []
+        """The same for each voice before it."""
 
     def tune(self, stream: AudioFormat) -> None:
         """The carrier's format is known: have the voice make it if it can."""
@@ -141,19 +154,42 @@ class Mouth:
             self._task = self._spawn(self._speak_all(self._pieces), name=f"mouth-{piece.reply}")
         self._pieces.put_nowait(piece)
 
+    def hand_over(self, speaker: Speaker) -> None:
+        """Somebody else speaks, after the pieces that wait already."""
+        if self._pieces is None:
+            self._become(speaker)
+        else:
+            self._pieces.put_nowait(speaker)
+
+    def _become(self, speaker: Speaker) -> None:
+        self._wording, self._reply_began = speaker.wording, speaker.reply_began
+        if speaker.tts is not None:
+            self._tts = speaker.tts
+            self._is_lost = False
+            self.earlier.append(self.characters)
+            self.characters = 0
+            self.tune(self._format)
+
     def cancel(self) -> None:
         """Stop speaking now."""
         if self._task is not None:
             self._task.cancel()
-        self._task = self._pieces = None
+        pieces, self._task, self._pieces = self._pieces, None, None
+        while pieces is not None and not pieces.empty():
+            if isinstance(waiting := pieces.get_nowait(), Speaker):
+                self._become(waiting)
 
     def room_made(self) -> None:
         """Audio was sent; a voice that waited may go on."""
         self._room.set()
 
-    async def _speak_all(self, pieces: asyncio.Queue[m.Speak]) -> None:
+    async def _speak_all(self, pieces: asyncio.Queue[m.Speak | Speaker]) -> None:
         while True:
-            await self._speak_one(await pieces.get())
+            piece = await pieces.get()
+            if isinstance(piece, Speaker):
+                self._become(piece)
+            else:
+                await self._speak_one(piece)
 
     async def _speak_one(self, piece: m.Speak) -> None:
         try:

@@ -71,6 +71,8 @@ class Reports:
                 self.write("tool_result", payload)
             case "interruption":
                 self.write("barge_in", _some(payload, "bargein_ms"))
+            case "handoff":
+                self.write("handoff", _some(payload, "name"))
             case "guardrail_triggered":
                 self.write("guardrail", payload)
             case "error":

@@ -84,6 +84,12 @@ class Services:
     """Clones, which are closed with the call; the recogniser's is closed by those who listen to it."""
     shared: list[object] = field(default_factory=list)
 
+    def borrow(self, provider: _T) -> _T:
+        """One more provider, until the call is over."""
+        found, is_own = self.originals.lend(provider)
+        (self.own if is_own else self.shared).append(found)
+        return found
+
     async def close(self) -> None:
         """Close what belongs to this call. A shared object of the user's is closed at `disconnect()`."""
         own, self.own = self.own, []

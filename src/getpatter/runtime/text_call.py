@@ -30,6 +30,7 @@ from getpatter.models import Transcript
 from getpatter.net.public import PublicHttp
 from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import merge_pricing
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.house import House
@@ -156,10 +157,17 @@ def text_agent(
         background_audio=None,
         turn_detector=None,
         prewarm=False,
+        handoffs={name: _in_text(taker) for name, taker in agent.handoffs.items()},
     )
     return (
         texted if texted.llm is not None else writer(agent if agent.engine is not None else texted)
     )
+
+
+def _in_text(taker: Agent) -> Agent:
+    """Whoever takes over speaks with the voice that is read; their own is not opened."""
+    handoffs = {name: _in_text(each) for name, each in taker.handoffs.items()}
+    return dataclasses.replace(taker, engine=None, stt=None, tts=None, handoffs=handoffs)
 
 
 # ------------------------------------------------------------------------------------------ the call
@@ -279,6 +287,7 @@ class TextCall:
             on_metrics=options.on_metrics,
             on_message=options.on_message if callable(options.on_message) else None,
             webhooks=WebhookTools(self._public("tool")),
+            consulting=Consulting(self._public("consult"), self._public("consult", anywhere=True)),
             remote=remote,
         )
         identity = Identity(
@@ -299,8 +308,8 @@ class TextCall:
         self._nest.spawn(self._stay_alive(call.received), name="alive")
         await self.quiet()
 
-    def _public(self, what: str) -> PublicHttp:
-        client = PublicHttp(what, allow_private=self.options.allow_private_urls)
+    def _public(self, what: str, *, anywhere: bool = False) -> PublicHttp:
+        client = PublicHttp(what, allow_private=anywhere or self.options.allow_private_urls)
         self._outside.append(client)
         return client
 

@@ -154,6 +154,10 @@ class ToolExecutor:
         self._calls = 0
         self._is_closed = False
 
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Offer these from now on, and no others. What runs goes on. Names are unique."""
+        self._tools = {tool.name: tool for tool in tools}
+
     @property
     def schemas(self) -> list[dict[str, object]]:
         """The tools in the function form that all providers take."""

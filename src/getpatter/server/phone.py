@@ -25,6 +25,7 @@ from getpatter.observability.event_bus import EventBus
 from getpatter.pricing import Pricing
 from getpatter.runtime import clock
 from getpatter.runtime.clerk import CallStore
+from getpatter.runtime.consulting import Consulting
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.exchange import Exchange
 from getpatter.runtime.house import House, Observer, RunsExchanges
@@ -187,6 +188,7 @@ class PhoneServer:
             speech=serving.speech,
             observers=observers,
             webhooks=WebhookTools(self._public("tool")),
+            consulting=Consulting(self._public("consult"), self._public("consult", anywhere=True)),
             remote=self._remote_messages(),
         )
         self.exchange = Exchange(
@@ -237,8 +239,8 @@ class PhoneServer:
         guard = self.access.guard
         return [*dashboard_routes(self._board, guard), *api_routes(self._board, guard)]
 
-    def _public(self, what: str) -> PublicHttp:
-        client = PublicHttp(what, allow_private=self.serving.allow_private_urls)
+    def _public(self, what: str, *, anywhere: bool = False) -> PublicHttp:
+        client = PublicHttp(what, allow_private=anywhere or self.serving.allow_private_urls)
         self._outside.append(client)
         return client
 
