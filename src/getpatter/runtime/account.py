@@ -165,10 +165,13 @@ class Account:
         )
 
     def _transcription(self, usage: Usage | ModelUsage) -> float:
-        """What an engine's own transcription of the caller is billed by time for."""
-        if isinstance(usage, ModelUsage) or not usage.seconds or usage.is_conversation:
+        """What an engine's own transcription of the caller costs: by its time, which its tokens tell too."""
+        if isinstance(usage, ModelUsage) or usage.of_response or usage.is_conversation:
             return 0.0
-        dollars = calculate_stt_cost(usage.provider, usage.seconds, usage.model, self.pricing)
+        seconds = usage.seconds or usage.input_audio_tokens / AUDIO_TOKENS_PER_SECOND
+        if not seconds:
+            return 0.0
+        dollars = calculate_stt_cost(usage.provider, seconds, usage.model, self.pricing)
         return self._priced(dollars, usage.provider, usage.model)
 
     def _tokens(self, usage: Usage | ModelUsage) -> float:
@@ -188,7 +191,7 @@ class Account:
                 usage.provider, usage.seconds, usage.model, self.pricing
             )
             return self._priced(dollars, usage.provider, usage.model)
-        if usage.seconds:
+        if not usage.of_response:
             return 0.0
         dollars = calculate_realtime_cost(
             usage.provider,
@@ -201,10 +204,6 @@ class Account:
             cached_text=usage.cached_text_tokens,
             pricing=self.pricing,
         )
-        if dollars is None and usage.input_audio_tokens:
-            # A transcription that counts tokens, where the table has a price for its time.
-            seconds = usage.input_audio_tokens / AUDIO_TOKENS_PER_SECOND
-            dollars = calculate_stt_cost(usage.provider, seconds, usage.model, self.pricing)
         return self._priced(dollars, usage.provider, usage.model)
 
     def _priced(self, dollars: float | None, provider: str, model: str) -> float:
