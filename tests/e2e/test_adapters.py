@@ -18,9 +18,10 @@ from getpatter import (
     TwilioAdapter,
 )
 from getpatter.carriers import plivo, telnyx, twilio
+from getpatter.carriers.base import OwnedNumber
 from getpatter.testing.plivo import SimulatedPlivo
 from getpatter.testing.telnyx import SimulatedTelnyx
-from getpatter.testing.twilio import SimulatedTwilio
+from getpatter.testing.twilio import Number, SimulatedTwilio
 
 STREAM: Final = "wss://media.example/socket"
 WRONG: Final = "wrong-secret-of-this-test-0000"
@@ -33,6 +34,8 @@ class Adapter(Protocol):
     async def provision_number(self, country: str) -> str: ...
 
     async def configure_number(self, number: str, webhook_url: str) -> None: ...
+
+    async def list_numbers(self) -> list[OwnedNumber]: ...
 
     async def initiate_call(self, from_number: str, to_number: str, stream_url: str) -> str: ...
 
@@ -136,6 +139,54 @@ def _urls(one: Company) -> list[object]:
     if isinstance(carrier, SimulatedTelnyx):
         return [carrier.webhook_url]
     return [each["answer_url"] for each in carrier.applications.values()]
+
+
+@all_carriers
+async def test_the_numbers_of_an_account_are_listed_with_where_they_ring(name: str) -> None:
+    async with company(name) as one:
+        number = await one.adapter.provision_number("US")
+        before = {each.number: each for each in await one.adapter.list_numbers()}
+        assert len(before) == 2
+        assert before[number].webhook_url == ""
+        await one.adapter.configure_number(number, HOOK)
+        after = {each.number: each for each in await one.adapter.list_numbers()}
+        assert after[number].webhook_url == HOOK
+        assert number not in repr(after[number])
+        assert not one.carrier.problems
+        with pytest.raises(AuthenticationError):
+            await one.stranger.list_numbers()
+
+
+@all_carriers
+async def test_an_account_may_have_more_numbers_than_a_page(name: str) -> None:
+    async with company(name) as one:
+        many = [f"+1555{index:07}" for index in range(1100)]
+        carrier = one.carrier
+        if isinstance(carrier, SimulatedTwilio):
+            carrier.numbers = [Number(carrier.new_sid("PN"), each) for each in many]
+        elif isinstance(carrier, SimulatedTelnyx):
+            carrier.numbers = {
+                each: {"id": each, "connection_id": carrier.connection_id} for each in many
+            }
+        else:
+            many = many[:45]
+            carrier.numbers = [each.removeprefix("+") for each in many]
+        assert [each.number for each in await one.adapter.list_numbers()] == many
+        assert not carrier.problems
+
+
+async def test_numbers_that_something_else_decides_about_say_so() -> None:
+    async with company("twilio") as one:
+        (number,) = one.carrier.numbers
+        number.voice_url, number.trunk_sid = HOOK, "TK" + "0" * 32
+        (listed,) = await one.adapter.list_numbers()
+        assert (listed.webhook_url, listed.note) == ("", "decided by its trunk")
+    async with company("telnyx") as one:
+        one.carrier.numbers["+15550001234"] = {"id": "1", "connection_id": "another"}
+        listed = next(
+            each for each in await one.adapter.list_numbers() if each.number == "+15550001234"
+        )
+        assert "no Call Control application" in listed.note
 
 
 @all_carriers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from getpatter import __version__, cli
 from getpatter.cli import main
+from getpatter.cli.doctor import Finding
 from getpatter.cli.screen import Screen
 from getpatter.errors import PatterConfigError, PatterConnectionError
 
@@ -43,7 +45,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["replay"], ["doctor"], ["eval"], ["eval", "run"], ["call"], ["telemetry"]],
+    [
+        [],
+        ["demo"],
+        ["replay"],
+        ["doctor"],
+        ["eval"],
+        ["eval", "run"],
+        ["call"],
+        ["telemetry"],
+        ["numbers"],
+        ["attach-number"],
+    ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
@@ -245,34 +258,24 @@ def test_a_long_line_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------ the doctor
 
 
-def test_the_doctor_finds_nothing_to_mend(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_doctor_of_an_empty_environment_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TWILIO_ACCOUNT_SID", "AC" + "0" * 32)
-    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "a-secret-token")
-    monkeypatch.setenv("PHONE_NUMBER", "+15550001234")
-    monkeypatch.setattr("getpatter.cli.doctor.find_spec", lambda name: object())
-    monkeypatch.setattr("getpatter.cli.doctor._port", lambda port: (True, f"{port} is free"))
-    assert main(["doctor"]) == 0
-    told = capsys.readouterr()
-    assert "FAILED" not in told.out
-    assert "a-secret-token" not in told.out + told.err
-
-
-def test_the_doctor_says_what_is_in_the_way(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("TWILIO_ACCOUNT_SID", raising=False)
-    monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
+    for name in [each for each in os.environ if each.endswith(("_KEY", "_TOKEN", "_SID", "_ID"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("WEBHOOK_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PHONE_NUMBER", "555-1234")
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("getpatter.cli.doctor.find_spec", lambda name: None)
-    monkeypatch.setattr("getpatter.cli.doctor._port", lambda port: (False, "in use"))
+    monkeypatch.setattr("getpatter.cli.doctor._port", lambda port: Finding(f"port {port}", False))
     assert main(["doctor"]) == 1
     told = capsys.readouterr()
     assert told.out.count("FAILED") == 4
     assert "TWILIO_AUTH_TOKEN" in told.out
-    assert "getpatter[offline]" in told.out
-    assert "in the way of calls" in _one_line(told.err)
+    assert "getpatter[evals,metrics,offline,scheduling,tracing]" in told.out
+    assert "cloudflared" in told.out
+    assert "in the way of calls: carrier, phone number, way in, port 8000" in _one_line(told.err)
 
 
 def test_the_demo_says_which_extra_it_needs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from getpatter.carriers import _plivo_forms as forms
-from getpatter.carriers.base import checked_stream, checked_webhook
+from getpatter.carriers.base import OwnedNumber, checked_stream, checked_webhook
 from getpatter.net.http import HttpClient
 
 
@@ -39,6 +39,10 @@ class PlivoAdapter:
         """The XML that connects a call's audio to `stream_url`: what an `answer_url` has to answer."""
         url = checked_stream(stream_url, vendor=forms.NAME)
         return forms.reply(forms.connect_to(url)).body.decode()
+
+    async def list_numbers(self) -> list[OwnedNumber]:
+        """The account's numbers, and where calls to them ring."""
+        return await self._http.run(self._carrier.own_numbers())
 
     async def provision_number(self, country: str) -> str:
         """Rent a number of `country` (`"US"`) that takes calls, and return it (E.164).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
@@ -18,12 +19,13 @@ from getpatter.carriers._telnyx_state import NAME, Codec
 from getpatter.carriers.base import (
     NOT_FOR_SALE,
     OFFERS,
+    OwnedNumber,
     checked_country,
     checked_stream,
     checked_url,
     checked_webhook,
 )
-from getpatter.config import credential, optional_credential
+from getpatter.config import credential, optional_credential, setting
 from getpatter.errors import PatterError, ProvisionError
 from getpatter.net.http import HttpClient
 from getpatter.net.messages import Exchange, HttpResponse
@@ -44,8 +46,21 @@ class _Number(msgspec.Struct):
     connection_id: str | None = None
 
 
+class _Meta(msgspec.Struct):
+    total_pages: int = 1
+
+
 class _Numbers(msgspec.Struct):
     data: list[_Number] = []
+    meta: _Meta | None = None
+
+
+class _Application(msgspec.Struct):
+    webhook_event_url: str | None = None
+
+
+class _Shown(msgspec.Struct):
+    data: _Application
 
 
 class _Order(msgspec.Struct):
@@ -57,6 +72,9 @@ class _Ordered(msgspec.Struct):
     data: _Order
 
 
+_MOST_PAGES: Final = 20
+_PAGE: Final = 250
+_shown: Final = msgspec.json.Decoder(_Shown)
 _numbers: Final = msgspec.json.Decoder(_Numbers)
 _orders: Final = msgspec.json.Decoder(_Ordered)
 
@@ -86,7 +104,8 @@ class TelnyxAdapter:
             api_key: An API v2 key, `KEY...`.
             connection_id: The Call Control application of calls and numbers; buying a number needs none.
             media_codec: Of the audio of calls: `"L16"` (16 kHz) or `"PCMU"` (8 kHz).
-            base_url: Address of the REST API with its version, where it is not Telnyx's own.
+            base_url: Address of the REST API with its version, where it is not Telnyx's own; else
+                `TELNYX_BASE_URL`.
 
         Raises:
             ValueError: there is no key.
@@ -97,12 +116,16 @@ class TelnyxAdapter:
             credential("TELNYX_API_KEY", api_key, owner="TelnyxAdapter"),
             optional_credential("TELNYX_CONNECTION_ID", connection_id, argument="connection_id"),
             media_codec=media_codec,
-            base_url=base_url,
+            base_url=base_url or setting("TELNYX_BASE_URL"),
         )
         self._http = HttpClient(NAME)
 
     def __repr__(self) -> str:
         return f"TelnyxAdapter(connection_id={self._carrier.connection_id!r})"
+
+    async def list_numbers(self) -> list[OwnedNumber]:
+        """The account's numbers, and where calls to them ring."""
+        return await self._http.run(_owned(self._carrier))
 
     async def provision_number(self, country: str) -> str:
         """Buy a number of `country` (`"US"`) that takes calls, and return it (E.164).
@@ -223,6 +246,41 @@ def _order_status(carrier: Carrier, order_id: str) -> Exchange[str]:
     return _order(carrier, (yield carrier.request("GET", path))).status or ""
 
 
+def _owned(carrier: Carrier) -> Exchange[list[OwnedNumber]]:
+    """The account's numbers, and where their applications are told of calls."""
+    listed: list[_Number] = []
+    for page in range(1, _MOST_PAGES + 1):
+        query = urlencode({"page[number]": page, "page[size]": _PAGE})
+        some = _page(carrier, (yield carrier.request("GET", f"/phone_numbers?{query}")))
+        listed += some.data
+        if some.meta is None or page >= some.meta.total_pages:
+            break
+    urls: dict[str, str | None] = {"": ""}
+    for each in listed:
+        connection = each.connection_id or ""
+        if connection not in urls:
+            path = f"/call_control_applications/{quote(connection, safe='')}"
+            urls[connection] = _webhook(carrier, (yield carrier.request("GET", path)))
+    return [_number(each, urls[each.connection_id or ""]) for each in listed]
+
+
+def _number(number: _Number, url: str | None) -> OwnedNumber:
+    note = "decided by a connection that is no Call Control application" if url is None else ""
+    return OwnedNumber(number.phone_number, url or "", note)
+
+
+def _webhook(carrier: Carrier, response: HttpResponse) -> str | None:
+    """That of an application; `None`: it is another kind of connection."""
+    if response.status == HTTPStatus.NOT_FOUND:
+        return None
+    if not _is_success(response):
+        raise carrier.refused(response)
+    try:
+        return _shown.decode(response.body).data.webhook_event_url or ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
 def _linked(carrier: Carrier, number: str) -> Exchange[None]:
     """Let a number of the account belong to the application, where it does not yet."""
     forms.check_number(number)
@@ -245,12 +303,16 @@ def _linked(carrier: Carrier, number: str) -> Exchange[None]:
 
 
 def _list(carrier: Carrier, response: HttpResponse) -> list[_Number]:
+    return _page(carrier, response).data
+
+
+def _page(carrier: Carrier, response: HttpResponse) -> _Numbers:
     if not _is_success(response):
         raise carrier.refused(response)
     try:
-        return _numbers.decode(response.body).data
+        return _numbers.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
+        return _Numbers()
 
 
 def _order(carrier: Carrier, response: HttpResponse) -> _Order:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from getpatter.carriers import _twilio_forms as forms
-from getpatter.carriers.base import checked_stream, checked_url, checked_webhook
+from getpatter.carriers.base import OwnedNumber, checked_stream, checked_url, checked_webhook
 from getpatter.net.http import HttpClient
 
 
@@ -33,6 +33,10 @@ class TwilioAdapter:
 
     def __repr__(self) -> str:
         return f"TwilioAdapter(account_sid={self._carrier.account_sid!r})"
+
+    async def list_numbers(self) -> list[OwnedNumber]:
+        """The account's numbers, and where calls to them ring."""
+        return await self._http.run(self._carrier.own_numbers())
 
     async def provision_number(self, country: str) -> str:
         """Buy a number of `country` (`"US"`) that takes calls, and return it (E.164).

@@ -491,6 +491,20 @@ class Carrier(Protocol):
 
 OFFERS: Final = 3
 """How many numbers are looked at when one is bought: somebody else may be quicker with the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedNumber:
+    """A number of an account, and where calls to it ring."""
+
+    number: str = field(repr=False)
+    """E.164."""
+    webhook_url: str = ""
+    """Empty: no webhook is told of them."""
+    note: str = ""
+    """What decides instead of a webhook, where something does."""
+
+
 NOT_FOR_SALE: Final = frozenset({400, 404, 409, 410, 422})
 """Statuses that refuse one number, or one kind of number, and say nothing against the next."""
 

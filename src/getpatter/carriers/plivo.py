@@ -29,13 +29,14 @@ from getpatter.carriers.base import (
     OFFERS,
     Dial,
     Keep,
+    OwnedNumber,
     Stream,
     Verdict,
     Warm,
     WebhookEvent,
     checked_country,
 )
-from getpatter.config import LocalConfig, optional_credential
+from getpatter.config import LocalConfig, optional_credential, setting
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
@@ -63,6 +64,8 @@ class _Listed(msgspec.Struct):
     app_id: str = ""
     app_name: str = ""
     number: str = ""
+    application: str | None = None
+    """Its path, of a number of the account."""
 
 
 class _Answer(msgspec.Struct):
@@ -71,9 +74,12 @@ class _Answer(msgspec.Struct):
     request_uuid: str | list[str] | None = None
     app_id: str | None = None
     objects: list[_Listed] = []
+    answer_url: str | None = None
     total_amount: str | float | None = None
 
 
+_PAGE: Final = 20
+_MOST_PAGES: Final = 50
 _answers: Final = msgspec.json.Decoder(_Answer)
 
 
@@ -100,9 +106,10 @@ class Carrier:
     auth_token: str = field(default="", repr=False)
     """Its token, which also signs webhooks. Empty: `PLIVO_AUTH_TOKEN`."""
     base_url: str = field(default="", kw_only=True)
-    """Scheme and host of the REST API, where it is not Plivo's own."""
+    """Scheme and host of the REST API, where it is not Plivo's own. Empty: `PLIVO_BASE_URL`."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base_url", self.base_url or setting("PLIVO_BASE_URL"))
         for name in ("auth_id", "auth_token"):
             variable = f"PLIVO_{name.upper()}"
             found = optional_credential(variable, getattr(self, name), argument=name, owner="Plivo")
@@ -116,8 +123,10 @@ class Carrier:
 
     @classmethod
     def from_config(cls, config: LocalConfig) -> Self:
-        """The account of a `LocalConfig`."""
-        return cls.without_credentials(config.plivo_auth_id, config.plivo_auth_token)
+        """The account of a `LocalConfig`; the address of the REST API is that of `PLIVO_BASE_URL`."""
+        carrier = cls.without_credentials(config.plivo_auth_id, config.plivo_auth_token)
+        object.__setattr__(carrier, "base_url", setting("PLIVO_BASE_URL"))
+        return carrier
 
     @classmethod
     def without_credentials(cls, auth_id: str = "", auth_token: str = "") -> Self:
@@ -221,6 +230,28 @@ class Carrier:
                 vendor=forms.NAME,
             )
         self._body(linked)
+
+    def own_numbers(self) -> Exchange[list[OwnedNumber]]:
+        """The account's numbers, and where their applications are told of calls."""
+        listed: list[_Listed] = []
+        for page in range(_MOST_PAGES):
+            query = urlencode({"limit": _PAGE, "offset": page * _PAGE})
+            some = self._body((yield self._request("GET", f"/Number/?{query}"))).objects
+            listed += some
+            if len(some) < _PAGE:
+                break
+        urls: dict[str, str] = {"": ""}
+        for each in listed:
+            path = each.application or ""
+            if path not in urls:
+                app_id = path.rstrip("/").rpartition("/")[2]
+                found = yield self._request("GET", f"/Application/{quote(app_id, safe='')}/")
+                is_gone = found.status == HTTPStatus.NOT_FOUND
+                urls[path] = "" if is_gone else self._body(found).answer_url or ""
+        return [
+            OwnedNumber(f"+{each.number.removeprefix('+')}", urls[each.application or ""])
+            for each in listed
+        ]
 
     def buy_number(self, country: str) -> Exchange[str]:
         """Rent a number of `country` (`"US"`) that takes calls; returns it. Costs money at once. Never repeated.

@@ -40,7 +40,7 @@ from getpatter.carriers.base import (
     Warm,
     WebhookEvent,
 )
-from getpatter.config import LocalConfig, optional_credential
+from getpatter.config import LocalConfig, optional_credential, setting
 from getpatter.errors import (
     AuthenticationError,
     PatterConfigError,
@@ -115,10 +115,11 @@ class Carrier:
     l16_byte_order: ByteOrder = field(default="auto", kw_only=True)
     """Byte order of L16: found out by listening, or `"little"` or `"big"`."""
     base_url: str = field(default="", kw_only=True)
-    """Address of the REST API with its version, where it is not Telnyx's own."""
+    """Address of the REST API with its version, where it is not Telnyx's own. Empty: `TELNYX_BASE_URL`."""
     _key: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base_url", self.base_url or setting("TELNYX_BASE_URL"))
         for name in ("api_key", "connection_id", "public_key"):
             given = getattr(self, name)
             if name == "public_key":
@@ -143,9 +144,12 @@ class Carrier:
 
     @classmethod
     def from_config(cls, config: LocalConfig) -> Self:
-        """The account of a `LocalConfig`."""
+        """The account of a `LocalConfig`; the address of the REST API is that of `TELNYX_BASE_URL`."""
         return cls.without_credentials(
-            config.telnyx_key, config.telnyx_connection_id, config.telnyx_public_key
+            config.telnyx_key,
+            config.telnyx_connection_id,
+            config.telnyx_public_key,
+            base_url=setting("TELNYX_BASE_URL"),
         )
 
     @classmethod

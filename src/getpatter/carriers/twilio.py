@@ -27,6 +27,7 @@ from getpatter.carriers.base import (
     OFFERS,
     Dial,
     Keep,
+    OwnedNumber,
     Stream,
     Verdict,
     Warm,
@@ -51,12 +52,16 @@ logger = logging.getLogger(__name__)
 
 _VERSION: Final = "2010-04-01"
 _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,32}", re.ASCII)
+_NUMBERS: Final = "/IncomingPhoneNumbers.json"
+_MOST_PAGES: Final = 20
 _NOT_IN_PROGRESS: Final = 21220
 _WAITING: Final = frozenset({"queued", "initiated", "ringing"})
 
 
 class _Number(msgspec.Struct):
     sid: str
+    phone_number: str = ""
+    voice_url: str | None = None
     voice_application_sid: str | None = None
     trunk_sid: str | None = None
 
@@ -75,6 +80,7 @@ class _Answer(msgspec.Struct):
     price_unit: str | None = None
     code: int | None = None
     incoming_phone_numbers: list[_Number] = []
+    next_page_uri: str | None = None
     available_phone_numbers: list[_Offer] = []
 
 
@@ -225,6 +231,19 @@ class Carrier:
         form = [("VoiceUrl", url or forms.hook(host, "voice")), ("VoiceMethod", "POST")]
         path = f"/IncomingPhoneNumbers/{quote(owned.sid, safe='')}.json"
         self._body((yield self._request("POST", path, form, is_repeatable=True)))
+
+    def own_numbers(self) -> Exchange[list[OwnedNumber]]:
+        """The account's numbers, and where they ring."""
+        found: list[OwnedNumber] = []
+        path = f"{_NUMBERS}?PageSize=1000"
+        for _ in range(_MOST_PAGES):
+            page = self._body((yield self._request("GET", path)))
+            found += map(_owned, page.incoming_phone_numbers)
+            below = (page.next_page_uri or "").partition(_NUMBERS)[2]
+            if not below.startswith("?"):
+                break
+            path = f"{_NUMBERS}{below}"
+        return found
 
     def buy_number(self, country: str) -> Exchange[str]:
         """Buy a number of `country` (`"US"`) that takes calls; returns it. Costs money at once. Never repeated.
@@ -496,6 +515,15 @@ def _call_path(call_id: str, below: str = "") -> str:
     if not forms.CALL_SID.fullmatch(call_id):
         raise forms.invalid("that is not the id of a Twilio call")
     return f"/Calls/{call_id}{below}.json"
+
+
+def _owned(number: _Number) -> OwnedNumber:
+    other = "application" if number.voice_application_sid else "trunk" if number.trunk_sid else ""
+    return OwnedNumber(
+        number.phone_number,
+        "" if other else number.voice_url or "",
+        f"decided by its {other}" if other else "",
+    )
 
 
 def _answer(body: bytes) -> _Answer:

@@ -60,6 +60,32 @@ def _add_call(commands: Commands, new: NewCommand) -> None:
     )
 
 
+def _add_numbers(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "numbers", does="list the numbers of your carrier, and where they ring")
+    _add_carrier(parser)
+
+
+def _add_attach_number(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "attach-number", does="let calls to a number ring at a server")
+    parser.add_argument("number", metavar="NUMBER", help="E.164, such as +15550001234")
+    parser.add_argument(
+        "--url",
+        required=True,
+        metavar="HOST",
+        help="host name of a server of ours, or a whole URL of another",
+    )
+    _add_carrier(parser)
+
+
+def _add_carrier(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--carrier",
+        choices=("twilio", "telnyx", "plivo"),
+        default="",
+        help="default: every one whose credentials are set",
+    )
+
+
 def _add_telemetry(commands: Commands, new: NewCommand) -> None:
     new(commands, "telemetry", does="say what is reported about you: nothing")
 
@@ -67,7 +93,17 @@ def _add_telemetry(commands: Commands, new: NewCommand) -> None:
 def _add_doctor(commands: Commands, new: NewCommand) -> None:
     parser = new(commands, "doctor", does="look for what would keep calls from working")
     parser.add_argument("--port", type=int, default=8000, help="port that serve() shall use")
+    parser.add_argument(
+        "--offline", action="store_true", help="ask nobody whether credentials are accepted"
+    )
 
 
 Add = Callable[[Commands, NewCommand], None]
-ALL: Final[tuple[Add, ...]] = (_add_eval, _add_call, _add_doctor, _add_telemetry)
+ALL: Final[tuple[Add, ...]] = (
+    _add_eval,
+    _add_call,
+    _add_numbers,
+    _add_attach_number,
+    _add_doctor,
+    _add_telemetry,
+)

@@ -54,6 +54,18 @@ class FakeOpenAI(FakeLLM):
             return self.refused(401, f"Incorrect API key provided: {given}. Find yours online.")
         return None
 
+    async def http(self, call: Call, answer: Answer) -> None:
+        """The list of models, beside the answering."""
+        if call.method == "GET" and call.path == f"{self.prefix}/models":
+            models = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "fake"}
+                for name in self.models or ("gpt-4o-mini",)
+            ]
+            body = msgspec.json.encode({"object": "list", "data": models})
+            await answer.whole(Refusal(200, body))
+            return
+        await super().http(call, answer)
+
     def is_answer(self, call: Call) -> bool:
         """The one path."""
         return call.path == f"{self.prefix}/chat/completions" and call.method == "POST"

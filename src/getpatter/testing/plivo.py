@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Callee", "SimulatedPlivo", "SimulatedPlivoCall"]
 
 _T = TypeVar("_T")
+_LONGEST_PAGE: Final = 20
 
 CALLER: Final = "+15550009876"
 """Who rings, unless a test says otherwise."""
@@ -367,6 +368,31 @@ class SimulatedPlivo:
         if number not in self.numbers or app_id not in self.applications:
             raise not_found()
         self.linked_to = app_id
+
+    def show_application(self, app_id: str) -> Mapping[str, object]:
+        """One application."""
+        if app_id not in self.applications:
+            raise not_found()
+        return self.applications[app_id]
+
+    def find_numbers(self, body: Body) -> Mapping[str, object]:
+        """A page of the account's numbers."""
+        limit, offset = int(body.get("limit", 20)), int(body.get("offset", 0))
+        if not 1 <= limit <= _LONGEST_PAGE:
+            raise ApiError(400, "limit must be 1 to 20")
+        path = f"/v1/Account/{self.auth_id}/Application/{self.linked_to}/"
+        page = [
+            {
+                "number": number,
+                "application": path if self.linked_to else None,
+                "alias": None,
+                "voice_enabled": True,
+                "resource_uri": f"/v1/Account/{self.auth_id}/Number/{number}/",
+            }
+            for number in self.numbers[offset : offset + limit]
+        ]
+        meta = {"limit": limit, "offset": offset, "total_count": len(self.numbers)}
+        return {"meta": {**meta, "next": None, "previous": None}, "objects": page}
 
     def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
         """Numbers to be rented."""

@@ -50,6 +50,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, bool]]] = {
     "POST /Call/{id}/Record/": _names(_RECORD),
     "POST /Call/{id}/DTMF/": _names("digits! leg callback_url callback_method"),
     "GET /Application/": _names("app_name subaccount limit offset"),
+    "GET /Application/{id}/": {},
     "POST /Application/": _names("app_name! " + _APPLICATION),
     "POST /Application/{id}/": _names(_APPLICATION),
     "GET /PhoneNumber/": _names(
@@ -58,6 +59,10 @@ OPERATIONS: Final[Mapping[str, Mapping[str, bool]]] = {
     ),
     "POST /PhoneNumber/{id}/": _names(
         "app_id verification_info cnam_lookup ha_enable compliance_application_id"
+    ),
+    "GET /Number/": _names(
+        "type number_startswith subaccount alias services tendlc_registration_status tendlc_campaign_id "
+        "toll_free_sms_verification cnam_lookup limit offset"
     ),
     "POST /Number/{id}/": _names("app_id subaccount alias verification_info cnam_lookup"),
 }
@@ -165,6 +170,14 @@ class Account(Protocol):
         """Let calls to a number go to an application."""
         ...
 
+    def show_application(self, app_id: str) -> Mapping[str, object]:
+        """One application."""
+        ...
+
+    def find_numbers(self, body: Body) -> Mapping[str, object]:
+        """A page of the account's numbers."""
+        ...
+
     def find_offers(self, body: Body) -> Sequence[Mapping[str, object]]:
         """Numbers to be rented."""
         ...
@@ -253,7 +266,7 @@ class Api:
         self.problems.append(problem)
         raise ApiError(400, problem)
 
-    def _do(  # noqa: C901, PLR0911 - one operation after the other
+    def _do(  # noqa: C901, PLR0911, PLR0912 - one operation after the other
         self, operation: str, found: str, body: Body
     ) -> Mapping[str, object]:
         account = self._account
@@ -274,6 +287,10 @@ class Api:
                 account.press(found, body)
             case "GET /Application/":
                 return {"objects": list(account.find_applications(str(body.get("app_name", ""))))}
+            case "GET /Application/{id}/":
+                return account.show_application(found)
+            case "GET /Number/":
+                return account.find_numbers(body)
             case "GET /PhoneNumber/":
                 return {"objects": list(account.find_offers(body))}
             case "POST /PhoneNumber/{id}/":

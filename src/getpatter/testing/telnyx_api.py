@@ -345,8 +345,8 @@ class Api:
             self.repeated.append(f"{operation} {command_id}")
             return self._seen[mark]
         done = self._do(operation, found, body)
-        data = dict(done) if isinstance(done, Mapping) else [dict(each) for each in done]
-        response = _json(200, {"data": data})
+        whole = {"data": dict(done)} if isinstance(done, Mapping) else _page(done, body)
+        response = _json(200, whole)
         self._seen[mark] = response
         return response
 
@@ -393,6 +393,18 @@ class Api:
                 return account.show_application(found)
             case _:
                 return account.update_application(found, body)
+
+
+def _page(items: Sequence[Mapping[str, object]], body: Body) -> Mapping[str, object]:
+    number, size = int(body.get("page[number]", 1)), int(body.get("page[size]", 20))
+    shown = items[(number - 1) * size : number * size]
+    meta = {
+        "page_number": number,
+        "page_size": size,
+        "total_results": len(items),
+        "total_pages": -(-len(items) // size),
+    }
+    return {"data": [dict(each) for each in shown], "meta": meta}
 
 
 def _operation(method: str, path: str) -> tuple[str, str]:

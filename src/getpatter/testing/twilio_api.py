@@ -145,6 +145,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Parameter]]] = {
 """What the simulation offers, below `/2010-04-01/Accounts/{AccountSid}`."""
 
 ROOT: Final = "/2010-04-01/Accounts/"
+_PAGES: Final = {"PageSize": "50", "Page": "0"}
 _RAW_RECORDING: Final = re.compile(r"/Recordings/(RE[0-9a-f]{32})(?:\.wav)?$")
 
 
@@ -356,7 +357,7 @@ class Api:
             case "GET /Calls/{CallSid}/Recordings/{Sid}.json":
                 return account.show_recording(call_sid, sid)
             case "GET /IncomingPhoneNumbers.json":
-                return _page("incoming_phone_numbers", account.find_numbers(form))
+                return _numbers_page(account.account_sid, account.find_numbers(form), form)
             case "POST /IncomingPhoneNumbers.json":
                 return account.buy_number(form)
             case offers if offers.startswith("GET /AvailablePhoneNumbers/"):
@@ -409,6 +410,18 @@ def _refusal(refusal: ApiError, headers: Mapping[str, str]) -> HttpResponse:
     }
     answer = _json(refusal.status, body)
     return HttpResponse(answer.status, {**answer.headers, **headers}, answer.body)
+
+
+def _numbers_page(
+    account_sid: str, items: Sequence[Mapping[str, object]], form: Form
+) -> Mapping[str, object]:
+    size, page = (int(form.get(name, [usual])[-1]) for name, usual in _PAGES.items())
+    begin = page * size
+    shown = _page("incoming_phone_numbers", items[begin : begin + size])
+    is_last = begin + size >= len(items)
+    below = f"IncomingPhoneNumbers.json?PageSize={size}&Page={page + 1}&PageToken=PN{page + 1}"
+    uri = None if is_last else f"{ROOT}{account_sid}/{below}"
+    return {**shown, "page": page, "page_size": size, "next_page_uri": uri}
 
 
 def _page(name: str, items: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
