@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from getpatter.audio import resample_8k_to_16k as resample_8k_to_16k
     from getpatter.audio import resample_16k_to_8k as resample_16k_to_8k
     from getpatter.audio import resample_24k_to_16k as resample_24k_to_16k
+    from getpatter.background_audio import BackgroundAudioPlayer as BackgroundAudioPlayer
+    from getpatter.background_audio import BuiltinAudioClip as BuiltinAudioClip
     from getpatter.carriers import plivo as _carriers_plivo
     from getpatter.carriers import telnyx as _carriers_telnyx
     from getpatter.carriers import twilio as _carriers_twilio
@@ -182,6 +184,8 @@ if TYPE_CHECKING:
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
 _EXPORTS: Final[dict[str, str]] = {
     "AgcConfig": "agent_parts",
+    "BackgroundAudioPlayer": "background_audio",
+    "BuiltinAudioClip": "background_audio",
     "Agent": "agent",
     "AllProvidersFailedError": "errors",
     "AnthropicLLM": "llm.anthropic:LLM",

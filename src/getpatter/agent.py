@@ -31,6 +31,7 @@ from getpatter.agent_parts import (
     is_exact_entry,
     mcp_server_from,
 )
+from getpatter.background_audio import BackgroundAudioPlayer
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
 from getpatter.turn_taking import BargeInStrategy, TurnDetector
@@ -109,7 +110,8 @@ class Agent:
     vad: object | None = None
     """A voice detector; `None` is the built-in one."""
     audio_filter: AudioFilter | None = None
-    background_audio: object | None = None
+    background_audio: BackgroundAudioPlayer | None = None
+    """What is heard behind the agent and in its pauses."""
     barge_in_threshold_ms: float = 300
     """Speech over the agent that interrupts it; 0 switches interruption off."""
     aggressive_first_flush: bool = False
@@ -197,7 +199,7 @@ class AgentOptions(TypedDict, total=False):
     text_transforms: Iterable[Callable[[str], str]] | None
     vad: object | None
     audio_filter: AudioFilter | None
-    background_audio: object | None
+    background_audio: BackgroundAudioPlayer | None
     barge_in_threshold_ms: float
     aggressive_first_flush: bool
     transfer_allow: Iterable[str] | None
@@ -311,6 +313,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "model": (str,),
     "language": (str,),
     "hooks": (PipelineHooks,),
+    "background_audio": (BackgroundAudioPlayer,),
     "barge_in_threshold_ms": _NUMBER,
     "aggressive_first_flush": (bool,),
     "provider": (str,),

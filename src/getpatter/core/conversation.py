@@ -8,7 +8,7 @@ long a call and a silence may last, and how it is hung up.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 from getpatter.core import messages as m
 from getpatter.core.absence import Absence
@@ -20,6 +20,9 @@ from getpatter.core.reply import Anchors, Reply
 from getpatter.core.speech_gate import SpeechStarted, SpeechStopped
 from getpatter.core.turns import Floor, Turn, TurnTable
 from getpatter.types import AudioFormat, Instant
+
+_ALONE: Final = frozenset({Floor.AWAY, Floor.CLOSED})
+"""States in which nobody hears what we play."""
 
 
 class Conversation:
@@ -141,6 +144,7 @@ class Conversation:
 
     def send(self, reply: Reply | None, now: Instant) -> Literal["", "more", "first"]:
         """Send what is due. Says whether speech was among it, and whether it was the first of `reply`."""
+        self._mind_background()
         sends = self.playout.pull(now)
         if reply is not None and reply.is_voiced:
             sends.extend(self.playout.end_mark(now))
@@ -158,6 +162,9 @@ class Conversation:
         reply.first_audio_at = now
         self.out.append(m.ReportSpeech("agent", started=True, at=now))
         return "first"
+
+    def _mind_background(self) -> None:
+        self.playout.is_listened_to = self.floor not in _ALONE
 
     def report_agent_over(self, reply: Reply, now: Instant, *, was_cut: bool) -> None:
         """The agent is silent again, if it ever spoke."""
@@ -215,6 +222,7 @@ class Conversation:
 
     def dues(self, now: Instant) -> Iterable[Instant | None]:
         """The alarms that every call has."""
+        self._mind_background()
         yield self.table.deadline
         yield self.playout.next_send(now)
         yield self.idle_due

@@ -452,7 +452,7 @@ class DuplexSession:
         heard = reply.text if is_heard else reply.heard(self.playout, now)
         is_whole = event is Turn.HANDED_OVER or not self._asking.errands_of(reply)
         was_cut = not (is_heard and is_whole)
-        if reply.has_audio and not is_heard:
+        if (reply.has_audio and not is_heard) or self.playout.bed is not None:
             self._talk.out.append(m.SendClear())
         self._asking.stop_reply()
         # The engine must forget what was not heard.
@@ -494,7 +494,7 @@ class DuplexSession:
         if verdict.replacement is None:
             self._agent.approved(verdict.item, verdict.letters)
             return
-        if reply.has_audio:
+        if reply.has_audio or self.playout.bed is not None:
             self._talk.out.append(m.SendClear())
         self._asking.stop_reply()
         self._talk.out.extend(self._agent.drop_unheard(verdict.item, now))

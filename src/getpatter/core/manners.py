@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from getpatter.background_audio import BackgroundSound
 from getpatter.core.endpointing import Patience
 
 DEAD_AIR_AFTER: Final = 8.0
@@ -14,6 +15,17 @@ APOLOGY: Final = "I'm sorry, something went wrong. Could you say that again?"
 FAREWELL: Final = (
     "I'm sorry, something went wrong and I have to end this call. Please try again later."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What is heard behind the agent in one call."""
+
+    sounds: tuple[BackgroundSound, ...]
+    volume: float
+    is_looped: bool
+    seed: int = 0
+    """Decides which of several sounds is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +63,4 @@ class Manners:
     """A shorter pause is part of the sentence."""
     frame_ms: float = 32.0
     """Length of a frame of the built-in voice detector."""
+    background: Background | None = None

@@ -16,13 +16,18 @@ most (a carrier that lost it must not stop the call).
 Sending follows the ear: the first piece leaves at once, whatever its size; after it, pieces of `CHUNK_MS`
 keep the carrier `LEAD_MS` ahead of the ear. That is enough for a busy event loop to make no gap, and little
 enough that memory and a carrier's limits never matter. `clear` drops it all in any case.
+
+A call with a sound in its background (`Bed`) has no pauses: what is said is mixed with it as it leaves, and where
+nothing is said it leaves alone, `BED_LEAD_MS` ahead at most, because speech that begins has to wait behind it. It
+takes its place on the stream and nothing else: it sets no marks, and whether the agent is silent does not depend
+on it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, Protocol
 
 from getpatter.types import AudioFormat, Instant
 
@@ -34,6 +39,10 @@ LOW_MS: Final = 120.0
 """Below this lead, less than a whole chunk is sent rather than waiting for more."""
 MARK_EVERY_MS: Final = 500.0
 MARK_GRACE_MS: Final = 1500.0
+BED_LEAD_MS: Final = 100.0
+"""Background kept at the carrier while nothing is said: how much later speech may begin for it."""
+BED_CHUNK_MS: Final = 40.0
+_BED_LOW_MS: Final = BED_LEAD_MS - BED_CHUNK_MS
 _ROUNDING_MS: Final = 0.001
 """Instants are floats: a deadline that was computed from a position misses it by less than this."""
 
@@ -44,7 +53,7 @@ class Audio:
 
     data: bytes
     is_speech: bool = True
-    """False for key tones."""
+    """False for key tones, and for background on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,22 @@ class Mark:
 
 
 Outgoing = Audio | Mark
+
+
+class Bed(Protocol):
+    """A sound that goes on under everything, in the format of the stream."""
+
+    def under(self, voice: bytes) -> bytes:
+        """`voice` with the next stretch of the sound; as long as `voice`."""
+        ...
+
+    def alone(self, size: int) -> bytes:
+        """The next stretch of the sound, `size` bytes; empty when it is over."""
+        ...
+
+    def in_format(self, stream: AudioFormat) -> Bed:
+        """The same sound from the same place, for another stream."""
+        ...
 
 
 @dataclass(slots=True)
@@ -84,12 +109,19 @@ class Playout:
     """First letters of our marks' names."""
     can_pause: bool = False
     """Keep what the carrier has and the caller has not heard, so that `pause` can take it back."""
+    bed: Bed | None = None
+    """What is heard in the background."""
+    is_listened_to: bool = True
+    """Whether anybody is there to hear it."""
     spans: list[Span] = field(default_factory=list)
     _queue: deque[bytes] = field(default_factory=deque)
     _queued: int = 0
     _keys: bytes = b""
     _keys_end_ms: float = 0.0
     _sent_ms: float = 0.0
+    _said_ms: float = 0.0  # where the last speech or tone that was sent ends
+    _flow_ms: float = 0.0
+    _flow_at: Instant = Instant(0.0)
     _anchor_ms: float = 0.0
     _anchor_at: Instant = Instant(0.0)
     _heard_ms: float = 0.0
@@ -104,6 +136,7 @@ class Playout:
     def restart(self, audio_format: AudioFormat) -> None:
         """Stand at the beginning of another stream; what belonged to the one before is forgotten."""
         fresh = Playout(audio_format, self.prefix)
+        fresh.bed = None if self.bed is None else self.bed.in_format(audio_format)
         for each in fields(self):
             setattr(self, each.name, getattr(fresh, each.name))
 
@@ -155,7 +188,8 @@ class Playout:
         out: list[Outgoing] = []
         while self._keys and self._sent_ms - self.heard_ms(now) < LEAD_MS:
             self._start_clock(now)
-            out.append(Audio(self._take_keys(self.format.size(CHUNK_MS)), is_speech=False))
+            tones = self._take_keys(self.format.size(CHUNK_MS))
+            out.append(Audio(self._with_bed(tones), is_speech=False))
             if not self._keys:
                 out.append(self._mark(now))
         while self._queued and not self._keys and not self._is_paused:
@@ -163,9 +197,11 @@ class Playout:
             if lead >= LEAD_MS or not self._is_worth_sending(lead):
                 break
             self._start_clock(now)
-            out.append(Audio(self._take(self.format.size(CHUNK_MS))))
+            out.append(Audio(self._with_bed(self._take(self.format.size(CHUNK_MS)))))
             if self._is_mark_due():
                 out.append(self._mark(now))
+        if not self._keys:
+            out.extend(self._pull_bed(now))
         return out
 
     def _is_worth_sending(self, lead: float) -> bool:
@@ -189,6 +225,7 @@ class Playout:
             first = first[:size]
         self._queued -= len(first)
         self._sent_ms += self.format.ms(len(first))
+        self._said_ms = self._sent_ms
         if self.can_pause:
             self._keep(first)
         return first
@@ -203,20 +240,26 @@ class Playout:
     def _take_keys(self, size: int) -> bytes:
         """The next tones; the speech that waits moves back by their length."""
         data, self._keys = self._keys[:size], self._keys[size:]
-        at, lasts = self._sent_ms, self.format.ms(len(data))
+        self._push_back(self.format.ms(len(data)))
+        self._keys_end_ms = self._said_ms = self._sent_ms
+        return data
+
+    def _push_back(self, lasts: float) -> None:
+        """Something else goes before the speech that waits."""
+        at = self._sent_ms
         for span in self.spans:
             if span.ends_ms > at or not span.is_complete:
                 span.starts_ms += lasts if span.starts_ms >= at else 0.0
                 span.ends_ms += lasts
         self._sent_ms += lasts
-        self._keys_end_ms = self._sent_ms
-        return data
 
     def _start_clock(self, now: Instant) -> None:
         # After a pause the ear stands still at the end of what was sent; it moves again from now on.
         if self.heard_ms(now) >= self._sent_ms:
             self._anchor_ms = self._sent_ms
             self._anchor_at = now
+        if self._flow_lead(now) <= 0:
+            self._flow_ms, self._flow_at = self._sent_ms, now
 
     def _is_mark_due(self) -> bool:
         ends_piece = not self._queued and self._is_piece_complete
@@ -233,14 +276,14 @@ class Playout:
 
     def end_mark(self, now: Instant) -> list[Outgoing]:
         """The mark after the very last audio, when `finish` came too late for `pull` to set it."""
-        if self._queued or not self._is_piece_complete or self._marked_ms >= self._sent_ms:
+        if self._queued or not self._is_piece_complete or self._marked_ms >= self._said_ms:
             return []
         return [self._mark(now)]
 
     def next_send(self, now: Instant) -> Instant | None:
         """When `pull` has something to do again without new audio."""
         if not self._keys and (self._is_paused or not self._queued):
-            return None
+            return self._bed_due(now)
         lead = self._sent_ms - self.heard_ms(now)
         whole = (
             bool(self._keys) or self.format.ms(self._queued) >= CHUNK_MS or self._is_piece_complete
@@ -248,6 +291,39 @@ class Playout:
         # Waking below the full lead by one chunk makes every wake-up worth a whole frame.
         goal = LEAD_MS - CHUNK_MS if whole else LOW_MS
         return Instant(now + max(0.0, lead - goal) / 1000)
+
+    # ------------------------------------------------------------------------------------ background
+
+    def _with_bed(self, voice: bytes) -> bytes:
+        return self.bed.under(voice) if self.bed is not None and self.is_listened_to else voice
+
+    def _flow_lead(self, now: Instant) -> float:
+        """Audio that the carrier still has, if it plays without a break.
+
+        The ear, which waits for marks, falls behind by the time that they take to come back.
+        """
+        return self._sent_ms - self._flow_ms - (now - self._flow_at) * 1000
+
+    def _pull_bed(self, now: Instant) -> list[Outgoing]:
+        out: list[Outgoing] = []
+        while (due := self._bed_due(now)) is not None and due <= now + _ROUNDING_MS / 1000:
+            assert self.bed is not None, "only a bed is due"
+            alone = self.bed.alone(self.format.size(BED_CHUNK_MS))
+            if not alone:
+                self.bed = None
+                break
+            self._start_clock(now)
+            self._push_back(self.format.ms(len(alone)))
+            if self.can_pause:
+                self._keep(self.format.silence * (len(alone) // self.format.bytes_per_sample))
+            out.append(Audio(alone, is_speech=False))
+        return out
+
+    def _bed_due(self, now: Instant) -> Instant | None:
+        speaks = self._queued and not self._is_paused
+        if self.bed is None or not self.is_listened_to or speaks:
+            return None
+        return Instant(now + max(0.0, self._flow_lead(now) - _BED_LOW_MS) / 1000)
 
     # --------------------------------------------------------------------------------------- hearing
 
@@ -278,7 +354,7 @@ class Playout:
         """Whether all that was added has been heard."""
         heard = self.heard_ms(now)
         waits = self._queued or self._keys
-        return not waits and not self._marks and heard >= self._sent_ms - _ROUNDING_MS
+        return not waits and not self._marks and heard >= self._said_ms - _ROUNDING_MS
 
     def silent_at(self, now: Instant) -> Instant | None:
         """When `is_silent` may be true at the earliest if nothing else is added; `None` while more waits here."""
@@ -287,7 +363,7 @@ class Playout:
         heard = self.heard_ms(now)
         if self._marks:
             return max(mark.due for mark in self._marks)
-        return Instant(now + max(0.0, self._sent_ms - heard) / 1000)
+        return Instant(now + max(0.0, self._said_ms - heard) / 1000)
 
     def clear(self, now: Instant) -> float:
         """Drop everything that was not heard, here and at the carrier. Returns the position of the ear.
@@ -298,10 +374,15 @@ class Playout:
         self._drop_marks()
         self._queue.clear()
         self._queued = 0
-        self._sent_ms = self._marked_ms = self._anchor_ms = heard
-        self._anchor_at = now
+        self._stand_at(heard, now)
         self._is_paused = False
         return heard
+
+    def _stand_at(self, position_ms: float, now: Instant) -> None:
+        """The carrier has nothing; what comes next is heard from `position_ms` on."""
+        self._sent_ms = self._marked_ms = self._anchor_ms = self._flow_ms = position_ms
+        self._said_ms = min(self._said_ms, position_ms)
+        self._anchor_at = self._flow_at = now
 
     def _drop_marks(self) -> None:
         self._dropped.update(mark.name for mark in self._marks)
@@ -315,15 +396,16 @@ class Playout:
         Send the carrier's `clear` after it, as after `clear`. Not while key tones are on their way.
         """
         assert self.can_pause, "what is to be taken back has to be kept"
-        unheard = self.format.size(self._sent_ms - self.heard_ms(now))
-        tail = b"".join(self._kept)[-unheard:] if unheard else b""
+        heard = self.heard_ms(now)
+        unheard = self.format.size(self._sent_ms - heard)
+        after = self.format.size(self._sent_ms - self._said_ms)
+        kept = b"".join(self._kept)
+        tail = kept[max(0, len(kept) - unheard) : max(0, len(kept) - after)]
         self._drop_marks()
         if tail:
             self._queue.appendleft(tail)
             self._queued += len(tail)
-        self._sent_ms -= self.format.ms(len(tail))
-        self._marked_ms = self._anchor_ms = self._sent_ms
-        self._anchor_at = now
+        self._stand_at(max(heard, self._said_ms - self.format.ms(len(tail))), now)
         self._is_paused = True
 
     def resume(self) -> None:

@@ -478,7 +478,8 @@ class Session:
         heard = reply.heard(self.playout, now)
         is_pressing = self.playout.is_pressing(now)
         held_at, self._confirmation.held_at = self._confirmation.held_at, None
-        if reply.has_audio and not is_pressing and held_at is None:
+        plays = (reply.has_audio and held_at is None) or self.playout.bed is not None
+        if plays and not is_pressing:
             self._talk.out.append(m.SendClear())
         self._talk.out.append(m.CancelReply(reply.number))
         if is_pressing:

@@ -268,6 +268,11 @@ class Call:
         self._to_8k = converter(stream, PCM16_8K)
         return Encoding.PCM16
 
+    @property
+    def stream(self) -> AudioFormat:
+        """What the carrier's stream carries."""
+        return self._format
+
     def equip(self, make: Callable[[AudioFormat], Parts]) -> None:
         """Give the call its ears, mouth and writer; caller audio that came before is heard now."""
         self._parts = make(self._format)

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
+from zlib import crc32
 
-from getpatter.core.manners import APOLOGY, DEAD_AIR_AFTER, ONE_MOMENT, Manners
+from getpatter.core.manners import APOLOGY, DEAD_AIR_AFTER, ONE_MOMENT, Background, Manners
 from getpatter.types import PhoneNumber
 
 if TYPE_CHECKING:
     from getpatter.agent import Agent
+    from getpatter.background_audio import BackgroundAudioPlayer
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Orders:
     idle_timeout: float | None = None
 
 
-def manners_of(orders: Orders) -> Manners:
+def manners_of(orders: Orders, call_id: str = "") -> Manners:
     """The settings of the conversation that follow from the agent and the call."""
     agent = orders.agent
     manners = Manners(
@@ -76,6 +78,7 @@ def manners_of(orders: Orders) -> Manners:
         idle_timeout=orders.idle_timeout,
         language=agent.language,
         first_clause_early=agent.aggressive_first_flush,
+        background=_background(agent.background_audio, call_id),
     )
     if agent.vad is None or not hears_with_built_in(agent):
         return manners
@@ -86,6 +89,12 @@ def manners_of(orders: Orders) -> Manners:
         min_speech_ms=options.min_speech_duration * 1000,
         min_silence_ms=options.min_silence_duration * 1000,
     )
+
+
+def _background(player: BackgroundAudioPlayer | None, call_id: str) -> Background | None:
+    if player is None:
+        return None
+    return Background(player.sounds, player.volume, player.loop, seed=crc32(call_id.encode()))
 
 
 def hears_with_built_in(agent: Agent) -> bool:

@@ -37,6 +37,7 @@ from getpatter.models import CallMetrics
 from getpatter.runtime import clock
 from getpatter.runtime.abilities import with_voice
 from getpatter.runtime.account import Account, Sound
+from getpatter.runtime.background import bed_for, prepare_background
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.desk import Desk
@@ -175,6 +176,9 @@ class Line:
         """Connect to providers while the phone still rings. A failure only means a later connect."""
         agent = self.orders.agent
         is_own = agent.engine is not None or callable(getattr(agent.stt, "clone", None))
+        if agent.background_audio is not None:
+            expected = self.carrier.wire().format
+            self._nest.spawn(prepare_background(agent, expected), name="background")
         if agent.prewarm and is_own:
             self._desk = self._open_desk(agent)
             if isinstance(self._desk, Desk):
@@ -267,7 +271,7 @@ class Line:
     def answer(self, socket: MediaSocket, wire: MediaWire, started: StreamStarted) -> Call:
         """The stream was admitted: the conversation begins as soon as `on_call_start` has run."""
         now = clock.now()
-        manners = manners_of(self.orders)
+        manners = manners_of(self.orders, self.identity.call_id)
         self.call = Call(
             socket=socket,
             wire=wire,
@@ -324,6 +328,7 @@ class Line:
             changes = await reports.callbacks.ask(
                 "on_call_start", self._house.on_call_start, reports.start()
             )
+            await prepare_background(_agent_after(self.orders.agent, changes), call.stream)
             if not call.is_over:
                 self._begin(call, changes or {})
             await self._media_over.wait()
@@ -351,7 +356,9 @@ class Line:
         if isinstance(desk, EngineDesk):
             desk.settle(first_message, variables)
         call.equip(lambda stream: desk.equip(agent, call, stream))
-        call.tell(m.Opened(first_message, manners=manners_of(self.orders)))
+        manners = manners_of(self.orders, self.identity.call_id)
+        call.session.playout.bed = bed_for(manners.background, call.stream)
+        call.tell(m.Opened(first_message, manners=manners))
         self._arrange_at_carrier()
         self.is_open = True
         if self._has_lost:
@@ -574,6 +581,12 @@ class Line:
         logger.error(
             "call.task_failed task=%s error=%s", name, type(error).__name__, exc_info=error
         )
+
+
+def _agent_after(agent: Agent, changes: Mapping[str, object] | None) -> Agent:
+    """The agent whose sound will be heard."""
+    wanted = (changes or {}).get("agent")
+    return wanted if isinstance(wanted, type(agent)) else agent
 
 
 def _serves(there: Agent, wanted: Agent) -> bool:

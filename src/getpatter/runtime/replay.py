@@ -15,6 +15,7 @@ from getpatter.core import messages as m
 from getpatter.core.duplex import DuplexSession
 from getpatter.core.session import Session
 from getpatter.errors import PatterConfigError, WireError
+from getpatter.runtime.background import bed_for
 from getpatter.runtime.call import frame_for, input_of
 from getpatter.runtime.recorder import VERSION, Header
 from getpatter.types import Instant
@@ -90,6 +91,9 @@ def replay(path: Path, wire: MediaWire) -> Replay:
         if event is None:
             continue
         result.inputs += 1
+        if isinstance(event, m.Opened) and event.manners is not None:
+            stream = session.playout.format
+            session.playout.bed = bed_for(event.manners.background, stream)
         if isinstance(event, m.Transcribed) and event.is_final:
             result.understood.append(event)
         for command in session.handle(event, Instant(at)):
