@@ -63,7 +63,7 @@ async def answer(_: Any) -> str:
     return LONG
 
 
-def talkative() -> Caller:
+def talkative() -> Any:
     return Caller(
         listen(), say("tell me"), interrupt_after(2000), say("please stop now"), listen(),
         wait(1500), hang_up(), voice=babble,
