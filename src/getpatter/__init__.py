@@ -184,15 +184,15 @@ if TYPE_CHECKING:
 # Public name -> "module:attribute" under `getpatter`, or "module" where the names are the same.
 _EXPORTS: Final[dict[str, str]] = {
     "AgcConfig": "agent_parts",
-    "BackgroundAudioPlayer": "background_audio",
-    "BuiltinAudioClip": "background_audio",
     "Agent": "agent",
     "AllProvidersFailedError": "errors",
     "AnthropicLLM": "llm.anthropic:LLM",
     "AssemblyAISTT": "stt.assemblyai",
     "AudioFilter": "agent_parts",
     "AuthenticationError": "errors",
+    "BackgroundAudioPlayer": "background_audio",
     "BargeInStrategy": "turn_taking",
+    "BuiltinAudioClip": "background_audio",
     "CallControl": "runtime.control",
     "CallEndedError": "errors",
     "CallEvent": "models",

@@ -115,7 +115,7 @@ def _sound(source: object, weight: float) -> BackgroundSound:
             "a background sound is a BuiltinAudioClip or the path of a WAV file, "
             f"not {type(source).__name__}"
         )
-    path = Path(os.fspath(source)).absolute()
+    path = Path(os.fsdecode(source)).absolute()
     if not path.is_file():
         raise ValueError(f"there is no background sound {path.name!r}: no such file")
     with path.open("rb") as file:
