@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from benchmarks._stage import CARRIERS, Ways, playing
 from getpatter.agent import build_agent
 from getpatter.engines.openai import Realtime
 from getpatter.models import CallMetrics
 from getpatter.testing import time as virtual_time
+from getpatter.testing.callees import Callee
 from getpatter.testing.callers import Polite, babble
 from getpatter.testing.fake_llm import FakeLLM
 from getpatter.testing.fake_llm import Says as Writes
@@ -24,7 +26,6 @@ from getpatter.testing.fake_speech import KEY
 from getpatter.testing.memory import in_memory
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from getpatter.testing.simulation import Simulation
-from getpatter.testing.twilio import Callee
 from tests.e2e.speech_kit import EARS, MOUTHS, Ear, Mouth
 from tests.support.llm_vendors import VENDORS, Vendor
 
@@ -233,33 +234,26 @@ async def _realtime(prices: Prices) -> Bill:
     )
 
 
-def _line(direction: str) -> Call:
+def _line(ways: Ways, direction: str) -> Call:
     async def call(prices: Prices) -> Bill:
-        agent = build_agent(
-            "x",
-            None,
-            stt=ScriptedSTT([ASKED]),
-            tts=ScriptedTTS(),
-            llm=ScriptedLLM([ANSWER]),
-            first_message=GREETING,
-        )
-        theirs = "+15550002222"
-        async with Simulation(
-            agent, callees={theirs: Callee(Polite(ASKED, voice=babble))}
-        ) as phone:
+        async with playing(ways) as stage:
+            person = Polite(ASKED, voice=babble)
             if direction == "inbound":
-                metrics, seconds = await _metrics(phone)
+                stage.ring(person)
             else:
-                result = await phone.call(theirs)
-                assert result.metrics is not None, "it was answered"
-                metrics, seconds = result.metrics, phone.twilio.calls[0].duration_s
-        carrier = metrics.telephony_provider
-        step = (_price(prices, "telephony", carrier, "") or {}).get("rounded", 1)
+                stage.somebody(Callee(person))
+                await stage.call()
+            await stage.settle()
+            (theirs,) = stage.carrier.calls
+            ended = await stage.farewell(theirs)
+        metrics: CallMetrics = ended["metrics"]
+        seconds: float = theirs.duration_s
+        step = (_price(prices, "telephony", ways.name, "") or {}).get("rounded", 1)
         billed = math.ceil(seconds / step) * step
         return _bill(
             prices,
             "telephony",
-            carrier,
+            ways.name,
             "",
             {direction: billed / 60},
             metrics.cost.telephony,
@@ -274,8 +268,11 @@ CALLS: Final[Mapping[str, Call]] = {
     **{f"tts {mouth.name}": _speaking(mouth) for mouth in MOUTHS},
     **{f"llm {vendor.name}": _writing(vendor) for vendor in VENDORS},
     "engine openai_realtime": _realtime,
-    "telephony inbound": _line("inbound"),
-    "telephony outbound": _line("outbound"),
+    **{
+        f"telephony {ways.name} {direction}": _line(ways, direction)
+        for ways in CARRIERS.values()
+        for direction in ("inbound", "outbound")
+    },
 }
 """Each makes one call and returns its bill."""
 
