@@ -29,18 +29,22 @@ class Ended:
         return self.err
 
 
+def settings_but_ours() -> dict[str, str]:
+    """The environment without anything that a command would read."""
+    return {name: value for name, value in os.environ.items() if not name.endswith(_SECRETS)}
+
+
 async def getpatter(
     *arguments: str, folder: Path, typed: str = "", settings: dict[str, str] | None = None
 ) -> Ended:
     """Run `getpatter` in `folder`, with no setting but those given, and with `typed` as its input."""
-    known = {name: value for name, value in os.environ.items() if not name.endswith(_SECRETS)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "getpatter",
         *arguments,
         cwd=folder,
-        env={**known, **(settings or {})},
+        env={**settings_but_ours(), **(settings or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

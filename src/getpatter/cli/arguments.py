@@ -60,6 +60,32 @@ def _add_call(commands: Commands, new: NewCommand) -> None:
     )
 
 
+def _add_init(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "init", does="begin a project; asks what is not said here")
+    parser.add_argument(
+        "--name", default="", metavar="N", help="folder to make; default: the current one"
+    )
+    parser.add_argument("--mode", choices=("pipeline", "engine"), default="")
+    parser.add_argument("--carrier", choices=("twilio", "telnyx", "plivo"), default="")
+    for kind, what in (
+        ("stt", "recogniser"),
+        ("llm", "model"),
+        ("tts", "voice"),
+        ("engine", "speech-to-speech engine"),
+    ):
+        parser.add_argument(
+            f"--{kind}", default="", metavar="VENDOR", help=f"{what}; default: the first asked for"
+        )
+    parser.add_argument("--phone-number", default="", metavar="NUMBER", help="E.164")
+    parser.add_argument("--webhook-url", default="", metavar="HOST", help="else a tunnel is used")
+    parser.add_argument(
+        "--keys-from-environment",
+        action="store_true",
+        help="write into .env what the environment has; keys are no options, as others can read those",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
+
+
 def _add_numbers(commands: Commands, new: NewCommand) -> None:
     parser = new(commands, "numbers", does="list the numbers of your carrier, and where they ring")
     _add_carrier(parser)
@@ -102,6 +128,7 @@ Add = Callable[[Commands, NewCommand], None]
 ALL: Final[tuple[Add, ...]] = (
     _add_eval,
     _add_call,
+    _add_init,
     _add_numbers,
     _add_attach_number,
     _add_doctor,
