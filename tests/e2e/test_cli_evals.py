@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +13,7 @@ import pytest
 
 from getpatter.testing.fake_llm import Says
 from getpatter.testing.fake_llm_chat import FakeOpenAI
-from tests.e2e.cli_kit import getpatter
+from tests.e2e.cli_kit import getpatter, settings_but_ours
 
 DESK: Final = """
 from getpatter import Patter, Tool
@@ -126,6 +128,38 @@ async def test_wrong_usage_is_told_in_one_line(
     ended = await getpatter("eval", "run", *arguments, folder=folder)
     assert says in ended.problem(2)
     assert not ended.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+async def test_an_interrupted_run_says_so(folder: Path) -> None:
+    (folder / "slow.py").write_text(
+        "import asyncio\nclass Slow:\n    async def reply(self, text):\n"
+        "        print('asked', flush=True)\n        await asyncio.sleep(60)\n"
+    )
+    path = suite(folder, {"name": "a", "turns": said("b")})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "getpatter", "eval", "run", path, "--agent", "slow:Slow"),
+        cwd=folder,
+        env=settings_but_ours(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"asked\n"
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"getpatter: interrupted\n")
+
+
+async def test_the_key_of_the_judge_may_stand_in_a_file(folder: Path) -> None:
+    path = suite(folder, {"name": "a", "turns": said("b"), "rubric": "r"})
+    async with FakeOpenAI([Says('{"score": 1, "reasoning": "ok"}')]) as service:
+        (folder / ".env").write_text(f"OPENAI_API_KEY={service.key}\n")
+        ended = await getpatter(
+            "eval", "run", path, "--agent", "desk:Desk",
+            folder=folder, settings={"OPENAI_BASE_URL": service.base_url},
+        )  # fmt: skip
+    assert (ended.status, ended.err) == (0, ""), ended
 
 
 # ---------------------------------------------------------------------------------------------- call

@@ -84,7 +84,7 @@ async def test_a_number_is_attached_and_listed(name: str, tmp_path: Path) -> Non
         after = await getpatter(
             "numbers", "--carrier", name, folder=tmp_path, settings=one.settings
         )
-        assert f"https://calls.example/webhooks/{name}/voice" in after.out.replace("\n", "")
+        assert f"https://calls.example/webhooks/{name}/voice" in after.out
         assert one.settings[one.secret] not in before.out + attached.out + after.out
         assert not one.carrier.problems
 
@@ -121,6 +121,7 @@ async def test_whose_number_it_is_must_be_clear(tmp_path: Path) -> None:
             folder=tmp_path, settings=settings,
         )  # fmt: skip
         assert "no number" in strange.problem(1)
+        assert len(both.out.splitlines()) == 2
         # What a .env file says is used, except where requests go to.
         text = "".join(f'{name}="{value}"\n' for name, value in one.settings.items())
         (tmp_path / ".env").write_text(text.replace("http://", "http://elsewhere."))

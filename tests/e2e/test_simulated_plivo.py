@@ -299,6 +299,8 @@ async def test_the_official_client_steers_calls_of_the_fake(
 
         def use_it() -> None:
             with official.RestClient(plivo.auth_id, plivo.auth_token) as client:
+                (number,) = client.numbers.list(limit=20)
+                assert number.number == plivo.number.removeprefix("+")
                 fired = client.calls.create(
                     from_="15550001234",
                     to_="15550007777",

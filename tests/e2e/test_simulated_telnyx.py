@@ -385,6 +385,11 @@ async def test_the_official_client_steers_calls_of_the_fake() -> None:
             api_key=telnyx.api_key, base_url=telnyx.base_url, max_retries=0
         )
         async with client:
+            page = await client.phone_numbers.list(page_size=250)
+            assert [each.phone_number for each in page.data] == [telnyx.number]
+            assert page.meta is not None
+            assert page.meta.total_pages == 1
+            assert [each async for each in client.phone_numbers.list()] == page.data
             answer = await client.calls.dial(
                 connection_id=telnyx.connection_id,
                 to="+15550007777",

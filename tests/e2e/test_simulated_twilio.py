@@ -155,6 +155,7 @@ async def test_the_official_client_gets_along_with_the_fake() -> None:
 
         def use_it() -> list[str]:
             [number] = client.incoming_phone_numbers.list(phone_number=twilio.number)
+            assert len(client.incoming_phone_numbers.list(page_size=1)) == len(twilio.numbers)
             number.update(
                 voice_url="https://agent.example/webhooks/twilio/voice", voice_method="POST"
             )

@@ -1,11 +1,9 @@
-"""The carriers' accounts that the environment, or a `.env` file beside it, has credentials of."""
+"""The carriers' accounts that the environment has credentials of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Final, Protocol
 
 from getpatter import PlivoAdapter, TelnyxAdapter, TwilioAdapter, config
@@ -83,21 +81,3 @@ def chosen(name: str = "") -> Sequence[Account]:
             + ", or ".join(" and ".join(each.variables) for each in ALL)
         )
     return ready
-
-
-def read_settings() -> str:
-    """Take from `.env` what the environment does not say; returns what there is to say about it.
-
-    Addresses of services are not taken: credentials of the environment must not go where a file says.
-    """
-    path = Path(".env")
-    if not path.is_file():
-        return "none here"
-    if find_spec("dotenv") is None:
-        return "not read, as python-dotenv is not installed"
-    from dotenv import dotenv_values
-
-    for name, value in dotenv_values(path).items():
-        if value and not name.endswith("_BASE_URL"):
-            config.set_default(name, value)
-    return "read"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from getpatter.cli import accounts
+from getpatter.cli import accounts, environment
 from getpatter.cli.accounts import Account
 from getpatter.cli.screen import Screen
 from getpatter.errors import PatterConfigError
@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     """Set its webhook."""
     if not is_e164(options.number):
         raise PatterConfigError(f"NUMBER must be E.164 like +15550001234, got {options.number!r}")
-    accounts.read_settings()
+    environment.read()
     asked = accounts.chosen(options.carrier)
     if len(asked) > 1:
         names = ", ".join(each.name for each in asked)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from getpatter import Patter, TestSession, config
 from getpatter.agent import Agent
-from getpatter.cli import agents
+from getpatter.cli import agents, environment
 from getpatter.evals import FakeSTT, FakeTTS
 from getpatter.evals.targets import made
 
@@ -22,6 +22,7 @@ Reply = Callable[[Mapping[str, Any]], object]
 
 def run(options: argparse.Namespace) -> int:
     """Talk, until somebody hangs up."""
+    environment.read()
     asyncio.run(_talk(options.agent))
     return 0
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from getpatter import config
 from getpatter.carriers.base import OwnedNumber, checked_webhook
-from getpatter.cli import accounts
+from getpatter.cli import accounts, environment
 from getpatter.cli.accounts import Account
 from getpatter.cli.numbers import ask
 from getpatter.cli.screen import Screen
@@ -67,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
     if not 1 <= options.port <= _HIGHEST_PORT:
         raise PatterConfigError(f"port must be 1 to 65535, got {options.port}")
     screen = Screen(no_color=options.no_color)
-    environment = accounts.read_settings()
+    read = environment.read()
     findings = [
         _python(),
-        _good(".env", environment),
+        _good(".env", read),
         _extras(),
         *asyncio.run(_asked(is_offline=options.offline)),
         _way_in(),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from getpatter import config
-from getpatter.cli import agents
+from getpatter.cli import agents, environment
 from getpatter.cli.screen import Screen
 from getpatter.errors import PatterConfigError
 from getpatter.evals import EvalResult, EvalRunner, EvalSuite, LLMJudge, load_suite
@@ -18,6 +18,7 @@ from getpatter.evals.judge import DEFAULT_MODEL
 
 def run(options: argparse.Namespace) -> int:
     """Run the suite. 0: every case passed; 1: one did not."""
+    environment.read()
     suite = _suite(options.suite)
     judge = LLMJudge(options.judge_model or DEFAULT_MODEL, pass_threshold=options.pass_threshold)
     _check_output(options.output)

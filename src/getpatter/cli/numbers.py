@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from getpatter.carriers.base import OwnedNumber
-from getpatter.cli import accounts
+from getpatter.cli import accounts, environment
 from getpatter.cli.accounts import Account
 from getpatter.cli.screen import Screen
 from getpatter.errors import PatterError
@@ -16,20 +16,18 @@ from getpatter.errors import PatterError
 
 def run(options: argparse.Namespace) -> int:
     """List them. 0: every account answered; 1: one did not."""
-    accounts.read_settings()
+    environment.read()
     asked = accounts.chosen(options.carrier)
     found = asyncio.run(_listed(asked))
-    rows = [
-        (number.number, account.name, number.webhook_url or number.note or "(nowhere)")
+    lines = [
+        f"{number.number:<16}  {account.name:<6}  {number.webhook_url or number.note or '(nowhere)'}"
         for account, numbers in zip(asked, found, strict=True)
         if isinstance(numbers, list)
         for number in numbers
     ]
     screen = Screen(no_color=options.no_color)
-    if rows:
-        screen.table(("number", "carrier", "rings at"), rows)
-    else:
-        screen.line("no numbers")
+    for line in lines or ["no numbers"]:
+        screen.line(line)
     return _failures(asked, found)
 
 
