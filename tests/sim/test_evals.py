@@ -143,6 +143,29 @@ async def test_a_turn_has_its_limit() -> None:
             await session.say("hello")
 
 
+async def test_without_a_model_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY"):
+        EvalSession(desk(llm=None))
+    EvalSession(desk(llm=None), openai_key="sk-made-up")
+
+
+@in_virtual_time
+async def test_conversations_at_the_same_time_know_nothing_of_each_other() -> None:
+    agent = desk()
+
+    async def talk(day: str) -> tuple[str, list[object]]:
+        llm = ScriptedLLMProvider([tool_call_turn("book", {"day": day}), f"{day} it is."])
+        async with EvalSession(agent, llm) as session:
+            turn = await session.say(f"{day} please")
+            assert session.call_id.startswith("test_")
+        return turn.agent_text, [call.arguments["day"] for call in turn.tool_calls]
+
+    days = ["Monday", "Tuesday", "Friday"]
+    assert await asyncio.gather(*map(talk, days)) == [(f"{day} it is.", [day]) for day in days]
+    assert len({each["call_id"] for each in BOOKED}) == 3
+
+
 def test_what_is_no_agent_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="agent"):
         EvalSession("Eve")  # type: ignore[arg-type]  # what is tested

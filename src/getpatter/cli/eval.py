@@ -29,14 +29,29 @@ def run(options: argparse.Namespace) -> int:
     if needs_judge and not config.setting("OPENAI_API_KEY"):
         raise PatterConfigError("the judge needs a key: set OPENAI_API_KEY")
     runner = EvalRunner(judge)
-    results = asyncio.run(runner.run(suite, agent))
+    screen = Screen(no_color=options.no_color)
+    results = asyncio.run(_results(runner, suite, agent, screen))
     report = runner.report(suite, results)
     if options.output is None:
         print(report)
     else:
         options.output.write_text(f"{report}\n", encoding="utf-8")
-        _show(Screen(no_color=options.no_color), results, options.output)
+        _show(screen, results, options.output)
     return _verdict(results)
+
+
+async def _results(
+    runner: EvalRunner, suite: EvalSuite, agent: object | None, screen: Screen
+) -> list[EvalResult]:
+    """Run the cases, and say in a terminal where it stands."""
+    results: list[EvalResult] = []
+    try:
+        for number, case in enumerate(suite.cases, 1):
+            screen.now(f"{number} of {len(suite.cases)}: {case.name}")
+            results.append(await runner.run_case(case, agent))
+    finally:
+        screen.now()
+    return results
 
 
 def _suite(path: Path) -> EvalSuite:
