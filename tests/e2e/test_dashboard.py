@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -154,7 +155,7 @@ async def test_without_it_nothing_of_it_is_there_and_calls_are_the_same(
         ) as phone,
         browser(twilio) as page,
     ):
-        for path in ("/api/dashboard/calls", "/api/v1/calls"):
+        for path in ("/api/dashboard/calls", "/api/v1/calls", "/dashboard", "/"):
             answer = await page.get(path)
             assert answer.status_code == (200 if has_dashboard else 404), path
         assert (await page.get("/health")).status_code == 200
@@ -205,3 +206,73 @@ async def test_deleted_for_good_the_files_as_well(tmp_path: Path) -> None:
         browser(twilio) as page,
     ):
         assert (await page.get("/api/dashboard/calls")).json() == [], "deleted stays deleted"
+
+
+# -------------------------------------------------------------------------------------- the page
+
+
+async def test_the_page_is_its_own_and_lets_nobody_else_in() -> None:
+    async with SimulatedTwilio() as twilio, serving(twilio), browser(twilio) as page:
+        for path in ("/", "/dashboard"):
+            answer = await page.get(path)
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+            assert "access-control-allow-origin" not in answer.headers
+            assert "://" not in answer.text, "everything comes from here"
+            assert " on" not in re.sub(r">[^<]*<", "><", answer.text), "no inline handlers"
+            files = re.findall(r'(?:src|href)="(dashboard/[^"]+)"', answer.text)
+            assert sorted(files) == ["dashboard/page.css", "dashboard/page.js"]
+        for name, kind in {
+            "page.css": "text/css; charset=utf-8",
+            "page.js": "text/javascript; charset=utf-8",
+            "view.js": "text/javascript; charset=utf-8",
+        }.items():
+            answer = await page.get(f"/dashboard/{name}")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+            assert "://" not in answer.text
+            for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+                assert way not in answer.text
+        assert (await page.get("/dashboard/../phone.py")).status_code == 404
+        assert (await page.get("/dashboard/page.html")).status_code == 404
+
+
+async def test_a_browser_signs_in_once() -> None:
+    async with (
+        SimulatedTwilio() as twilio,
+        serving(twilio, dashboard_token="open sesame") as _,
+        browser(twilio) as page,
+    ):
+        for path in ("/", "/dashboard", "/dashboard/page.js", "/api/dashboard/calls", "/metrics"):
+            answer = await page.get(path)
+            assert (answer.status_code, answer.json()) == (401, {"detail": "Unauthorized"})
+        answer = await page.get("/dashboard", params={"token": "open sesame"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "secure" not in cookie, "this machine is reached by http"
+        for path in ("/dashboard", "/dashboard/page.js", "/api/dashboard/calls", "/api/v1/calls"):
+            assert (await page.get(path)).status_code == 200
+        wanted = {"call_ids": ["CA1"]}
+        for origin, status in {"http://127.0.0.1:1": 401, f"http://{twilio.server}": 200}.items():
+            answer = await page.post(
+                "/api/dashboard/calls/delete", json=wanted, headers={"origin": origin}
+            )
+            assert answer.status_code == status, "another port is the same site to a browser"
+        async with browser(twilio, host=HOST) as public:
+            answer = await public.get("/", params={"token": "open sesame"})
+            assert "secure" in answer.headers["set-cookie"].lower()
+
+
+async def test_strangers_and_guessers_are_kept_out() -> None:
+    async with SimulatedTwilio() as twilio, serving(twilio), browser(twilio) as page:
+        for headers in ({"host": HOST}, {"x-forwarded-for": "203.0.113.9"}, {"cf-ray": "1"}):
+            assert (await page.get("/dashboard", headers=headers)).status_code == 401
+        guess = {"host": HOST, "authorization": "Bearer guess"}
+        answers = [await page.get("/api/v1/calls", headers=guess) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [401] * 10 + [429]

@@ -124,6 +124,16 @@ def _add_doctor(commands: Commands, new: NewCommand) -> None:
     )
 
 
+def _add_dashboard(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "dashboard", does="show the calls of every serve() of this machine")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    parser.add_argument("--token", default="", help="password; any other --host needs one")
+    parser.add_argument(
+        "--root", metavar="DIR", help="persisted calls to begin with (default: PATTER_LOG_DIR)"
+    )
+
+
 Add = Callable[[Commands, NewCommand], None]
 ALL: Final[tuple[Add, ...]] = (
     _add_eval,
@@ -132,5 +142,6 @@ ALL: Final[tuple[Add, ...]] = (
     _add_numbers,
     _add_attach_number,
     _add_doctor,
+    _add_dashboard,
     _add_telemetry,
 )

@@ -14,7 +14,7 @@ from getpatter import config
 from getpatter.carriers import KINDS
 from getpatter.carriers.base import Carrier
 from getpatter.dashboard.board import Board
-from getpatter.dashboard.routes import api_routes, dashboard_routes
+from getpatter.dashboard.routes import api_routes, dashboard_routes, page_routes
 from getpatter.dashboard.store import MetricsStore, MetricsStoreProtocol
 from getpatter.errors import PatterError
 from getpatter.net.http import HttpClient
@@ -45,6 +45,7 @@ from getpatter.server.limits import SocketLimits, TrustedProxies
 from getpatter.server.listener import HttpServer
 from getpatter.server.metrics import metrics_route
 from getpatter.server.mounted import missing_in
+from getpatter.server.notices import Notices
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute, Route
@@ -134,6 +135,7 @@ class PhoneServer:
         """Who may see what calls say and cost."""
         self._note = TokenNote(self.access)
         self._board = self._new_board()
+        self._notices: Notices | None = None
         self._proxies = proxies
         self._house: House | None = None
         self._outside: list[PublicHttp] = []
@@ -194,6 +196,8 @@ class PhoneServer:
         self.exchange = Exchange(
             house, orders=self._orders, max_concurrent_calls=serving.max_concurrent_calls
         )
+        if config.notifies_dashboard() and isinstance(self.store, MetricsStoreProtocol):
+            self._notices = Notices(self.store, lambda: self._port)
         most = serving.max_concurrent_calls
         self._app = create_app(
             self.exchange,
@@ -233,11 +237,19 @@ class PhoneServer:
             routes.append(metrics_route(counts, self.access))
         return tuple(observers), tuple(routes)
 
+    @property
+    def _port(self) -> int:
+        return self._http_server.port if self._http_server is not None else 0
+
     def _dashboard_routes(self) -> list[Route]:
         if self._board is None:
             return []
         guard = self.access.guard
-        return [*dashboard_routes(self._board, guard), *api_routes(self._board, guard)]
+        return [
+            *page_routes(guard),
+            *dashboard_routes(self._board, guard),
+            *api_routes(self._board, guard),
+        ]
 
     def _public(self, what: str, *, anywhere: bool = False) -> PublicHttp:
         client = PublicHttp(what, allow_private=anywhere or self.serving.allow_private_urls)
@@ -431,8 +443,7 @@ class PhoneServer:
         await self._close_doors()
         if self.exchange is not None:
             await self.exchange.settled(FAREWELL_WITHIN)
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        await self._fall_silent()
         await asyncio.to_thread(self._note.tear_up)
         if self._house is not None:
             await self._house.aftermaths.close()
@@ -455,6 +466,12 @@ class PhoneServer:
             gc.unfreeze()
         elif self._app is not None:
             await self._app.gate.close_all(1001, "Server shutting down", within=DRAIN_WITHIN)
+
+    async def _fall_silent(self) -> None:
+        if self._notices is not None:
+            await self._notices.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application inside somebody else's server."""
