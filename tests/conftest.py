@@ -48,6 +48,9 @@ for _variable, _file in {
     if (SPECIFICATIONS / _file).is_file():
         os.environ.setdefault(_variable, str(SPECIFICATIONS / _file))
 
+# A dashboard that its developer has open is not told of the calls of the tests.
+os.environ.setdefault("PATTER_DASHBOARD_NOTIFY", "0")
+
 
 def _slowness() -> float:
     """What the limits are multiplied by: a busy machine, or a tracer, is not a slow test.

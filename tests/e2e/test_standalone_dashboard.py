@@ -28,6 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PATTER_LOG_DIR", raising=False)
+    monkeypatch.delenv("PATTER_DASHBOARD_NOTIFY", raising=False)
     return tmp_path
 
 

@@ -72,11 +72,11 @@ class Board:
         self.feed = Feed()
         self._root = root
         self._flush = flush
-        self._leave = store.subscribe(self.feed.tell)
+        store.subscribe(self.feed.tell)
 
     def close(self) -> None:
         """End the streams of those who watch. Idempotent."""
-        self._leave()
+        self.store.unsubscribe(self.feed.tell)
         self.feed.close()
 
     # ------------------------------------------------------------------------------------- reading

@@ -85,8 +85,12 @@ class MetricsStoreProtocol(Protocol):
         """All calls that were deleted."""
         ...
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Be told `(type, data)` of every change. Returns the way out."""
+    def subscribe(self, listener: Listener) -> object:
+        """Be told `(type, data)` of every change."""
+        ...
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Be told no more. Idempotent."""
         ...
 
 

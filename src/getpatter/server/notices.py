@@ -34,7 +34,7 @@ class Notices:
         self._http = HttpClient("dashboard", connect_timeout=WITHIN, total_timeout=WITHIN)
         self._nest = TaskNest("notices")
         self._sending: set[asyncio.Task[None]] = set()
-        self._leave = store.subscribe(self._note)
+        store.subscribe(self._note)
 
     def _note(self, kind: str, data: Mapping[str, object]) -> None:
         if kind not in _TOLD:
@@ -69,7 +69,7 @@ class Notices:
 
     async def close(self) -> None:
         """Listen no more, and let what was begun end. Idempotent."""
-        self._leave()
+        self._store.unsubscribe(self._note)
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=WITHIN)
         await self._nest.close()

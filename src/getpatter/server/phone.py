@@ -98,6 +98,8 @@ class Serving:
     dashboard: bool = True
     dashboard_token: str = field(default="", repr=False)
     allow_insecure_dashboard: bool = False
+    notifies: bool = True
+    """Tell a standalone dashboard of this machine of calls, unless the environment says otherwise."""
     speech: Mapping[str, Callback] = field(default_factory=dict)
     """Speech callbacks by name; they may change while it serves."""
 
@@ -196,7 +198,8 @@ class PhoneServer:
         self.exchange = Exchange(
             house, orders=self._orders, max_concurrent_calls=serving.max_concurrent_calls
         )
-        if config.notifies_dashboard() and isinstance(self.store, MetricsStoreProtocol):
+        is_wanted = serving.notifies and config.notifies_dashboard()
+        if is_wanted and isinstance(self.store, MetricsStoreProtocol):
             self._notices = Notices(self.store, lambda: self._port)
         most = serving.max_concurrent_calls
         self._app = create_app(

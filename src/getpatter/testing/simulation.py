@@ -107,7 +107,7 @@ class Simulation:
             conditions=self._conditions,
         )
         twilio.callees.update(self._callees)
-        given = dict(self._serving)
+        given = {"notifies": False, **self._serving}
         serving = Serving(
             agent=self._agent,
             host=HOST,
