@@ -107,7 +107,7 @@ class Simulation:
             conditions=self._conditions,
         )
         twilio.callees.update(self._callees)
-        given = {"notifies": False, **self._serving}
+        given: dict[str, Any] = {"notifies": False, **self._serving}
         serving = Serving(
             agent=self._agent,
             host=HOST,
