@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from getpatter.core.exchanges import shortened
-from getpatter.errors import ToolSchemaError
+from getpatter.errors import PatterConnectionError, ToolSchemaError
 from getpatter.runtime import clock
 from getpatter.tools import Effect, Tool
 
@@ -236,7 +236,13 @@ def _tool(connection: _Connection, offer: _Offer, name: str) -> Tool:
         session = connection.session
         if session is None:
             return {"error": "The tool is not there any more."}
-        result = await session.call_tool(offer.name, dict(args), read_timeout_seconds=limit)
+        from mcp import MCPError  # noqa: PLC0415 - an extra
+
+        try:
+            result = await session.call_tool(offer.name, dict(args), read_timeout_seconds=limit)
+        except MCPError as error:
+            # What a server says may hold anything; nobody knows whether it has done it.
+            raise PatterConnectionError(f"the tool server failed: {error.code}") from None
         return _result(result)
 
     return LentTool(
