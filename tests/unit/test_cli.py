@@ -53,6 +53,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["eval"],
         ["eval", "run"],
         ["call"],
+        ["mcp"],
         ["telemetry"],
         ["numbers"],
         ["attach-number"],

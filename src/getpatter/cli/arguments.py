@@ -86,6 +86,16 @@ def _add_init(commands: Commands, new: NewCommand) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
 
 
+def _add_mcp(commands: Commands, new: NewCommand) -> None:
+    parser = new(commands, "mcp", does="give another agent a telephone: an MCP server on stdio")
+    parser.add_argument(
+        "tool",
+        metavar="MODULE:ATTR",
+        help="a PatterTool, or a Patter; the current folder is importable",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="port that calls come in on")
+
+
 def _add_numbers(commands: Commands, new: NewCommand) -> None:
     parser = new(commands, "numbers", does="list the numbers of your carrier, and where they ring")
     _add_carrier(parser)
@@ -139,6 +149,7 @@ ALL: Final[tuple[Add, ...]] = (
     _add_eval,
     _add_call,
     _add_init,
+    _add_mcp,
     _add_numbers,
     _add_attach_number,
     _add_doctor,

@@ -123,7 +123,7 @@ def _answer(config: ConsultConfig, response: HttpResponse) -> object:
         return found
     if isinstance(found, Mapping):
         return next((found[key] for key in _ANSWERS if isinstance(found.get(key), str)), found)
-    return text if found is None or isinstance(found, str) else found
+    return text if found is None else found
 
 
 def _completion(found: Any) -> str | None:
