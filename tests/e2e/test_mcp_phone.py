@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mcp import ClientSession, StdioServerParameters, stdio_client
+from mcp.types import CallToolResult, TextContent
 
 from getpatter.cli import main
 from getpatter.testing.callers import Polite, babble
@@ -39,6 +40,12 @@ nothing = 5
 """
 
 
+def text_of(result: CallToolResult) -> str:
+    (part,) = result.content
+    assert isinstance(part, TextContent)
+    return part.text
+
+
 async def test_the_official_client_makes_a_call(tmp_path: Path) -> None:
     (tmp_path / "desk.py").write_text(DESK)
     async with SimulatedTwilio() as twilio:
@@ -67,7 +74,7 @@ async def test_the_official_client_makes_a_call(tmp_path: Path) -> None:
     assert hello.server_info.name == "getpatter"
     assert tool.name == "make_phone_call"
     assert tool.input_schema["required"] == ["to"]
-    told = json.loads(result.content[0].text)
+    told = json.loads(text_of(result))
     assert told["status"] == "completed"
     assert told["transcript"] == [
         {"role": "agent", "text": "Hi."},
@@ -76,7 +83,7 @@ async def test_the_official_client_makes_a_call(tmp_path: Path) -> None:
     ]
     assert not result.is_error
     assert refused.is_error
-    assert "dial_allow" in refused.content[0].text
+    assert "dial_allow" in text_of(refused)
     assert unknown.is_error
     assert not twilio.problems
 
