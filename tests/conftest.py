@@ -108,7 +108,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(message)
         item.add_marker(kind)
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LIMIT_S.get(kind, 60) * SLOWNESS))
+            # A property tries a hundred examples, wherever it stands.
+            is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+            limit = LIMIT_S.get("properties" if is_property else kind, 60)
+            item.add_marker(pytest.mark.timeout(limit * SLOWNESS))
 
 
 # ----------------------------------------------------------------------------------- sockets closed
