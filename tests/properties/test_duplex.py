@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getpatter.core import messages as m
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.core.manners import Manners
 from getpatter.core.turns import WAITING, Floor
 from getpatter.types import Instant

@@ -393,7 +393,7 @@ async def test_a_voice_that_only_our_detector_hears_leaves_nobody_mute() -> None
         interrupt_after(2000),
         deafen,
         say("hm hm hm"),
-        listen(gap_ms=7000),
+        listen(gap_ms=10_000),
         hang_up(),
         voice=babble,
     )

@@ -136,7 +136,7 @@ async def test_what_a_tool_finds_out_is_said_in_the_same_turn() -> None:
         return {"free": "Tuesday"}
 
     tool = Tool("lookup", "Find a free day.", SCHEMA, lookup)
-    calls = Calls("lookup", {"day": "any"}, text="Let me see.", then="On Tuesday.")
+    calls = Calls([("lookup", {"day": "any"})], text="Let me see.", then="On Tuesday.")
     service = FakeUltravox(heard=["When can I come?"], says=[calls])
     async with Simulation(agent(service, tools=[tool])) as phone:
         call = await phone.talk(Polite("when can i come", voice=babble, gap_ms=4000))
@@ -189,7 +189,7 @@ async def test_keys_are_told_to_the_model_as_one_turn() -> None:
 async def test_the_goodbye_is_heard_before_the_agent_hangs_up() -> None:
     service = FakeUltravox(
         heard=["Bye."],
-        says=[Calls("end_call", {"reason": "done"}, text="Goodbye, and thank you!", then="")],
+        says=[Calls([("end_call", {"reason": "done"})], text="Goodbye, and thank you!", then="")],
     )
     caller = Caller(listen(), say("bye"), wait(60_000), voice=babble)
     async with Simulation(agent(service)) as phone:
@@ -307,7 +307,7 @@ async def test_a_voice_that_only_our_detector_hears_leaves_nobody_mute() -> None
         interrupt_after(2000),
         deafen,
         say("hm hm hm"),
-        listen(gap_ms=7000),
+        listen(gap_ms=10_000),
         hang_up(),
         voice=babble,
     )

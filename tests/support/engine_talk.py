@@ -6,7 +6,8 @@ import heapq
 from dataclasses import dataclass, field
 
 from getpatter.core import messages as m
-from getpatter.core.duplex import DuplexSession, EngineManners
+from getpatter.core.duplex import DuplexSession
+from getpatter.core.engine_manners import EngineManners
 from getpatter.core.manners import Manners
 from getpatter.core.turns import Floor
 from getpatter.types import MULAW_8K, Instant

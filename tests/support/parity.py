@@ -19,10 +19,12 @@ from getpatter import (
     OpenAIRealtime,
     OpenAIRealtime2,
     OpenClawLLM,
+    UltravoxRealtime,
 )
 from getpatter.testing.fake_convai import FakeConvAI
 from getpatter.testing.fake_gemini import FakeGemini
 from getpatter.testing.fake_realtime import FakeRealtime
+from getpatter.testing.fake_ultravox import FakeUltravox
 from tests.e2e.speech_kit import EARS, MOUTHS, Ear, Mouth
 from tests.support.llm_vendors import VENDORS, GuardedServer, Vendor
 
@@ -41,7 +43,7 @@ class Engine:
     """An engine and its service."""
 
     name: str
-    service: type[FakeRealtime | FakeConvAI | FakeGemini]
+    service: type[FakeRealtime | FakeConvAI | FakeGemini | FakeUltravox]
     make: Callable[[Any, str], object]
     """Of a service and a key."""
 
@@ -65,6 +67,7 @@ ENGINES: Final = (
         "elevenlabs", FakeConvAI, lambda s, key: ElevenLabsConvAI(key, s.agent_id, base_url=s.url)
     ),
     Engine("google", FakeGemini, lambda s, key: GeminiLive(key, base_url=s.url)),
+    Engine("ultravox", FakeUltravox, lambda s, key: UltravoxRealtime(key, base_url=s.url)),
 )
 
 
@@ -96,7 +99,7 @@ SCENARIOS: Final[Mapping[str, str]] = {
     "heard of it, and the words of the interruption are answered.",
     "tool call": "The model says a few words and calls a tool; the words are heard while it runs, then its result.",
     "two tools": "Two tools in one answer run at the same time, and both results are spoken of.",
-    "slow start": "The service takes four seconds to begin, an engine three. Nothing is lost, nothing is said twice.",
+    "slow start": "The service takes four seconds to begin, an engine six. Nothing is lost, nothing is said twice.",
     "drop": "The connection breaks in the middle of a word. The call goes on, and the next turn is complete.",
     "wrong key": "One attempt, one line in the log without the key, an apology that the caller hears, and the end "
     "of the call with reason `provider_error` within 20 s.",

@@ -12,13 +12,14 @@ from getpatter import Tool
 from getpatter.agent import Agent, build_agent
 from getpatter.llm.base import LLMChunk
 from getpatter.net.http import HttpClient
-from getpatter.testing import fake_gemini, fake_llm, fake_realtime
+from getpatter.testing import fake_gemini, fake_llm, fake_realtime, fake_ultravox
 from getpatter.testing.callers import Handset
 from getpatter.testing.fake_convai import AgentCalls, FakeConvAI
 from getpatter.testing.fake_gemini import FakeGemini
 from getpatter.testing.fake_llm import FakeLLM
 from getpatter.testing.fake_realtime import FakeRealtime
 from getpatter.testing.fake_speech import FakeService, Refusal
+from getpatter.testing.fake_ultravox import FakeUltravox
 from getpatter.testing.providers import ScriptedSTT, ScriptedTTS
 from getpatter.types import MULAW_8K
 from tests.e2e.speech_kit import Ear, Mouth
@@ -28,17 +29,24 @@ from tests.support.parity import Engine, Kind, Row
 GREETING: Final = "Hello, how may I help you?"
 WRONG_KEY: Final = "sk-wrong-0123456789abcdef"
 SLOW_S: Final = 4.0
-ENGINE_SLOW_S: Final = 3.0
-"""An engine that gives no sign for four seconds is asked again, as it may have forgotten."""
+ENGINE_SLOW_S: Final = 6.0
+"""Longer than any engine is given to say that it has begun: a slow answer is not an answer that never comes."""
 
 
 @dataclass(frozen=True)
 class Uses:
-    """The model says a few words, calls tools (each with a day), and then says `then`."""
+    """The model says a few words, calls tools (each with a day, unless one is named), and then says `then`."""
 
     days: Sequence[str]
     text: str
     then: str
+    others: Sequence[tuple[str, Mapping[str, object]]] = ()
+    """Other tools, with their arguments."""
+
+    @property
+    def calls(self) -> list[tuple[str, Mapping[str, object]]]:
+        """Each tool with its arguments."""
+        return [*self.others, *(("find_slot", {"day": day}) for day in self.days)]
 
 
 @dataclass(frozen=True)
@@ -301,7 +309,7 @@ class EngineStage(Stage):
     """A speech-to-speech engine."""
 
     carrier_apologises = True
-    service: FakeRealtime | FakeConvAI | FakeGemini
+    service: FakeRealtime | FakeConvAI | FakeGemini | FakeUltravox
 
     def __init__(self, row: Row, script: Script) -> None:
         super().__init__(row, script)
@@ -310,7 +318,7 @@ class EngineStage(Stage):
         options: dict[str, Any] = {"first_delay": ENGINE_SLOW_S} if script.is_slow else {}
         if script.breaks:
             options["speed"] = 1.2
-        says = [_TURNS[row.of.service](turn) for turn in script.says]
+        says = [TURNS_OF[row.of.service](turn) for turn in script.says]
         flat = [each for turn in says for each in turn]
         self.service = row.of.service(heard=script.heard, says=flat, **options)
 
@@ -330,28 +338,32 @@ class EngineStage(Stage):
 def _realtime_turns(turn: str | Uses) -> list[fake_realtime.Turn]:
     if isinstance(turn, str):
         return [fake_realtime.Says(turn)]
-    calls = [("find_slot", {"day": day}) for day in turn.days]
-    return [fake_realtime.Calls(calls, text=turn.text), fake_realtime.Says(turn.then)]
+    return [fake_realtime.Calls(turn.calls, text=turn.text), fake_realtime.Says(turn.then)]
 
 
 def _convai_turns(turn: str | Uses) -> list[str | AgentCalls]:
     if isinstance(turn, str):
         return [turn]
-    calls = [("find_slot", {"day": day}) for day in turn.days]
-    return [AgentCalls(calls, then=turn.then, text=turn.text)]
+    return [AgentCalls(turn.calls, then=turn.then, text=turn.text)]
 
 
 def _gemini_turns(turn: str | Uses) -> list[fake_gemini.Turn]:
     if isinstance(turn, str):
         return [fake_gemini.Says(turn)]
-    calls = [("find_slot", {"day": day}) for day in turn.days]
-    return [fake_gemini.Calls(calls, text=turn.text, then=turn.then)]
+    return [fake_gemini.Calls(turn.calls, text=turn.text, then=turn.then)]
 
 
-_TURNS: Final[Mapping[type, Callable[[str | Uses], Sequence[Any]]]] = {
+def _ultravox_turns(turn: str | Uses) -> list[fake_ultravox.Turn]:
+    if isinstance(turn, str):
+        return [fake_ultravox.Says(turn)]
+    return [fake_ultravox.Calls(turn.calls, text=turn.text, then=turn.then)]
+
+
+TURNS_OF: Final[Mapping[type, Callable[[str | Uses], Sequence[Any]]]] = {
     FakeRealtime: _realtime_turns,
     FakeConvAI: _convai_turns,
     FakeGemini: _gemini_turns,
+    FakeUltravox: _ultravox_turns,
 }
 
 

@@ -17,9 +17,9 @@ from getpatter.core.turns import Floor
 from getpatter.types import Instant
 
 BEGINS_WITHIN: Final = 4.0
-"""Seconds until a response that is owed is asked for (again)."""
+"""Seconds until a response that is owed is asked for (again), of an engine that says at once that one has begun."""
 ANSWERS_WITHIN: Final = 15.0
-"""The same for an engine that need not be asked: then it is taken to have nothing to say."""
+"""The same where silence may be thought: no sign was to be expected, or the engine has said that it has begun."""
 ATTEMPTS: Final = 2
 SETTLES_AFTER: Final = 0.8
 """Silence of an engine that does not say when a reply is complete."""
@@ -27,6 +27,7 @@ GO_ON: Final = (
     "You were cut off by a noise or a broken connection; the caller did not say anything. Go on from where "
     "you were interrupted, without repeating yourself and without mentioning the interruption."
 )
+ANSWER: Final = "Now answer what the caller said last."
 FAREWELL: Final = "Say goodbye to the caller in one short sentence."
 
 
@@ -59,8 +60,24 @@ class _Errand:
 class Asking:
     """Our side of the talk with the engine."""
 
-    def __init__(self, talk: Conversation, agent: EngineReply, *, says_when_done: bool) -> None:
-        """Begin before the engine is ready. `says_when_done`: it tells when a reply is complete."""
+    def __init__(
+        self,
+        talk: Conversation,
+        agent: EngineReply,
+        *,
+        says_when_done: bool,
+        acknowledges: bool,
+        talks_beside_tools: bool,
+    ) -> None:
+        """Begin before the engine is ready.
+
+        Args:
+            talk: The conversation.
+            agent: The reply that is being given.
+            says_when_done: It tells when a reply is complete.
+            acknowledges: It tells that a response has begun before anything comes of it.
+            talks_beside_tools: It can be asked for words while a tool runs.
+        """
         self.wish: Wish | None = None
         self.running: str | None = None
         """The response that the engine is making."""
@@ -68,6 +85,12 @@ class Asking:
         self._talk = talk
         self._agent = agent
         self._says_when_done = says_when_done
+        self._begins_within = BEGINS_WITHIN if acknowledges and says_when_done else ANSWERS_WITHIN
+        self._talks_beside_tools = talks_beside_tools
+        self._is_blank = False
+        """Nothing has come of the response that is being made."""
+        self._then: Wish | None = None
+        """What gave way to words for a caller who waits."""
         self._asked: _Asked | None = None
         self._attempts = 0
         self._requests = 0
@@ -93,14 +116,20 @@ class Asking:
         self._asked = None
         return asked.ask
 
+    def runs(self, response: str) -> None:
+        """The engine makes `response`."""
+        self.running, self._is_blank = response, True
+
     def answered_unasked(self) -> None:
         """The engine answers: nobody needs to ask it to. Words that must be said wait for their turn."""
+        self._then = None
         if self.wish is not None and not self.wish.words:
             self.wish = None
 
     def came(self) -> None:
         """Something came of what was asked for."""
         self._attempts = 0
+        self._is_blank = False
 
     def is_refused(self, request: int) -> bool:
         """Whether the engine has refused what we wait for."""
@@ -110,6 +139,10 @@ class Asking:
         """A response that was owed did not come."""
         failed, self._asked = self._asked, None
         reply = self._agent.reply
+        if self._is_stuck and self.running is not None:
+            self._agent.live.discard(self.running)
+            self.stop(self.running)
+            self.running = None
         if not self._says_when_done and reply is not None:
             reply.is_written = True
             return
@@ -124,17 +157,42 @@ class Asking:
             reply.is_written = True
 
     @property
+    def _is_stuck(self) -> bool:
+        """Whether a response has begun, and nothing has come of it yet."""
+        return self._says_when_done and self._is_blank and self.running in self._agent.live
+
+    @property
     def owed_due(self) -> Instant | None:
         """When a response that should have begun is asked for."""
         reply = self._agent.reply
-        if reply is None or not self.is_ready or reply.is_written or self._agent.live:
+        if reply is None or not self.is_ready or reply.is_written:
             return None
+        if self._agent.live:
+            return Instant(self._agent.told_at + ANSWERS_WITHIN) if self._is_stuck else None
         if self.wish is not None or self.errands_of(reply):
             return None
         if reply.pieces and self._asked is None:
             return None
         at = self._asked.at if self._asked is not None else self._agent.told_at
-        return Instant(at + (BEGINS_WITHIN if self._says_when_done else ANSWERS_WITHIN))
+        return Instant(at + self._begins_within)
+
+    def let_first(self, words: str, reply: Reply) -> bool:
+        """Have `words` said before an answer that does not begin. False: one has begun, and is not stopped."""
+        if not self.is_ready or self.running is not None:
+            return False
+        if self.wish is not None and self.wish.words:
+            return True  # other words are on their way
+        if self.errands_of(reply) and not self._talks_beside_tools:
+            return True  # nobody can
+        if not self.errands_of(reply):
+            late, ask = self.wish, self._asked.ask if self._asked is not None else None
+            if late is None and ask is not None:
+                late = Wish(ask.words, ask.hint)
+            if late is None or not (late.words or late.hint):
+                late = Wish(hint=ANSWER)
+            self._then = late
+        self._asked, self.wish = None, Wish(words=words)
+        return True
 
     def pause_due(self, now: Instant) -> Instant | None:
         """When an engine that does not say so has finished a reply: it and the line are silent for a while."""
@@ -173,6 +231,10 @@ class Asking:
         """The tools of `reply` whose answers the engine does not have."""
         return [each for each in self._errands.values() if each.reply == reply.number]
 
+    def may_talk_beside(self, reply: Reply) -> bool:
+        """Whether a tool of `reply` runs that other words may be said beside."""
+        return self._talks_beside_tools and bool(self.errands_of(reply))
+
     def _return(self, errand: _Errand) -> None:
         asked = errand.asked
         del self._errands[asked.call]
@@ -200,6 +262,8 @@ class Asking:
         if self._return_complete(errands) and self._wants_follow_up(reply):
             is_farewell = self._talk.floor is Floor.CLOSING
             self.wish = self.wish or Wish(hint=FAREWELL if is_farewell else "")
+        if self.wish is None:
+            self.wish, self._then = self._then, None
         if self.wish is not None and reply is not None and self._talk.floor is not Floor.OPENING:
             wish, self.wish = self.wish, None
             self._ask(wish, reply, now)
@@ -240,11 +304,12 @@ class Asking:
 
     def forget(self) -> None:
         """What was asked for belongs to a reply that was cut."""
-        self._asked = None
+        self._asked = self._then = None
 
     def begin(self) -> None:
         """A new reply is owed."""
         self._attempts = 0
+        self._then = None
 
     def stop(self, response: str) -> None:
         """Have the engine stop a response that nobody wants."""
@@ -280,5 +345,5 @@ class Asking:
 
     def gone(self) -> None:
         """There will be no next one."""
-        self.wish = None
+        self.wish = self._then = None
         self._errands.clear()

@@ -18,7 +18,6 @@ session carries that from one to the other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -27,6 +26,7 @@ from getpatter.core import messages as m
 from getpatter.core.asking import GO_ON, Asking, Wish
 from getpatter.core.conversation import Conversation
 from getpatter.core.engine_caller import EngineCaller
+from getpatter.core.engine_manners import EngineManners
 from getpatter.core.engine_reply import EngineReply
 from getpatter.core.manners import Manners
 from getpatter.core.minutes import Entry, Minutes
@@ -37,26 +37,10 @@ from getpatter.types import AudioFormat, Instant
 
 FALSE_ALARM_AFTER: Final = 1.5
 """Silence after which a voice that only our own detector heard was nobody."""
-NO_TURN_AFTER: Final = 5.0
-"""Silence after which a voice that the engine heard has not become a turn."""
+NO_TURN_AFTER: Final = 8.0
+"""Silence after which a voice that the engine may have heard has not become a turn: an answer may be slow."""
 _OWED: Final = frozenset({Floor.THINKING, Floor.DOUBT})
 _SPEAKS: Final = frozenset({Floor.AGENT, Floor.OVERLAP})
-
-
-@dataclass(frozen=True, slots=True)
-class EngineManners:
-    """What a session must know of its engine."""
-
-    answers_itself: bool = True
-    """It begins a reply when the caller's turn ends, and stops one when the caller speaks; else we ask for both."""
-    says_when_done: bool = True
-    """It tells when a reply is complete."""
-    greets_itself: bool = False
-    """It was told the first message and says it unasked."""
-    announces_voices: bool = True
-    """It tells when it hears the caller begin and stop; else its first sign of a turn may be the answer."""
-    is_guarded: bool = False
-    """Replies are judged before they are heard."""
 
 
 class DuplexSession:
@@ -81,8 +65,16 @@ class DuplexSession:
         self._agent = EngineReply(
             talk, self._minutes, is_guarded=engine.is_guarded, began_at=began_at
         )
-        self._asking = Asking(talk, self._agent, says_when_done=engine.says_when_done)
+        self._asking = Asking(
+            talk,
+            self._agent,
+            says_when_done=engine.says_when_done,
+            acknowledges=engine.acknowledges,
+            talks_beside_tools=engine.talks_beside_tools,
+        )
         self._to_say: list[str] = []
+        self._reassurance = ""
+        """Words for a caller who waits, until they are said or not needed."""
         self._must_ask = False
         """What the engine cannot know by itself waits for an answer."""
         self._cut_short = False
@@ -140,6 +132,7 @@ class DuplexSession:
             self._caller.keys_due,
             self._caller.sustained_due,
             self._nobody_due(),
+            self._presumed_due(),
             self._asking.owed_due,
             self._agent.held_due,
         )
@@ -221,6 +214,9 @@ class DuplexSession:
         if (response := self._asking.taken_for_over(now)) is not None:
             self._reply_ended(m.EngineReplyEnded(response), now)
             self._agent.let_through(now)
+        if (reply := self._agent.reply) is not None and self._is_lost_for_words(reply, now):
+            self._turn(Turn.AGENT_PAUSED, now)
+        self._reassure()
         self._asking.serve(now)
         if self._agent.reply is not None or self.floor is Floor.CLOSING:
             self._finish_reply(now)
@@ -257,8 +253,8 @@ class DuplexSession:
                 if self._caller.is_unanswered:
                     self._turn(Turn.TURN_ENDED, now)
             case Act.REASSURE:
-                if self.manners.long_turn_message:
-                    self._to_say.append(self.manners.long_turn_message)
+                self._reassurance = self.manners.long_turn_message
+                self._reassure()
             case Act.LEAVE:
                 self._talk.out.append(m.LeaveStream())
             case Act.HANG_UP:
@@ -341,7 +337,7 @@ class DuplexSession:
             # Asked for by a reply that was cut since.
             self._asking.stop(began.response)
             return
-        self._asking.running = began.response
+        self._asking.runs(began.response)
         if self.floor is Floor.OPEN:
             self._turn(Turn.REPLY_OWED, now)
             self._begin_reply(now, is_unasked=True)
@@ -392,8 +388,18 @@ class DuplexSession:
     # ------------------------------------------------------------------------------------ speaking
 
     def _send(self, now: Instant) -> None:
-        if self._talk.send(self._agent.reply, now) == "first":
+        sent = self._talk.send(self._agent.reply, now)
+        if sent == "first" or (sent and self.floor in _OWED):
             self._turn(Turn.AGENT_STARTED, now)
+
+    def _is_lost_for_words(self, reply: Reply, now: Instant) -> bool:
+        """Whether all there is of a reply was heard, and more will follow: a tool runs, or the engine thinks."""
+        # An agent that may not be interrupted is not interrupted in a pause either.
+        if self.manners.barge_in_threshold_ms <= 0 or self.floor not in _SPEAKS:
+            return False
+        is_waiting = self._asking.errands_of(reply) or not self._agent.live
+        is_heard = reply.has_audio and self._agent.is_let_through and self.playout.is_silent(now)
+        return bool(is_waiting) and is_heard and not reply.is_written
 
     def _silence_due(self, now: Instant) -> Instant | None:
         reply = self._agent.reply
@@ -428,7 +434,7 @@ class DuplexSession:
             return
         reply = self._agent.reply
         if reply is not None:
-            if asking.errands_of(reply) and self.floor in _OWED | _SPEAKS:
+            if asking.may_talk_beside(reply) and self.floor in _OWED | _SPEAKS:
                 asking.wish = Wish(words=self._take_words())
             return
         if self.floor is Floor.OPEN:
@@ -437,6 +443,15 @@ class DuplexSession:
             return
         self._begin_reply(now, is_unasked=True)
         asking.wish = Wish(words=self._take_words())
+
+    def _reassure(self) -> None:
+        """Say that it takes a while: beside a tool, or before an answer that has not begun."""
+        reply = self._agent.reply
+        if reply is not None and self.floor in _OWED:
+            words = self._reassurance
+            if not words or not self._asking.let_first(words, reply):
+                return
+        self._reassurance = ""
 
     def _take_words(self) -> str:
         words, self._to_say = " ".join(self._to_say), []
@@ -529,6 +544,8 @@ class DuplexSession:
             self._turn(turn, now)
         if (due := self._caller.sustained_due) is not None and now >= due:
             self._turn(Turn.SUSTAINED, now)
+        if (due := self._presumed_due()) is not None and now >= due:
+            self._turns(self._caller.presume(self._next_turn, now), now)
         if (due := self._nobody_due()) is not None and now >= due:
             self._caller.engine_hears = None
             self._turn(Turn.TURN_EMPTY, now)
@@ -536,6 +553,10 @@ class DuplexSession:
             self._asking.again(now)
         if (due := self._talk.idle_due) is not None and now >= due:
             self._idle(now)
+
+    def _presumed_due(self) -> Instant | None:
+        """When words that no turn has come of are taken for one, of an engine that may be silent about it."""
+        return None if self._engine.announces_voices else self._caller.owed_due
 
     def _nobody_due(self) -> Instant | None:
         """When a silence shows that no turn will come of what was heard."""

@@ -17,6 +17,9 @@ from getpatter.types import Instant
 
 _COUNTS: Final = frozenset({Floor.THINKING, Floor.DOUBT, Floor.AGENT, Floor.OVERLAP, Floor.CLOSING})
 """Where a voice that only our own detector hears is an event of the floor."""
+_LISTENS: Final = frozenset({Floor.OPEN, Floor.CALLER, Floor.PAUSE})
+OWED_AFTER: Final = 1.5
+"""Silence after which words that the engine has written down are owed an answer."""
 
 
 class EngineCaller:
@@ -36,6 +39,12 @@ class EngineCaller:
         """Turns whose words have not come."""
         self._early: dict[str, str] = {}
         """Words whose turns have not come."""
+        self._coming = ("", "")
+        """A turn that has not come, and its words so far."""
+        self._presumed = ""
+        """A turn that was entered before the engine said that it took it."""
+        self._retold = ""
+        """The last of those."""
         self._keys = ""
         self._key_at = talk.sound_at
 
@@ -111,7 +120,26 @@ class EngineCaller:
     def took_turn(self, item: str, turn_index: int, now: Instant) -> tuple[Turn, ...]:
         """The engine takes what it heard for a whole turn."""
         self.engine_hears = None
+        self._coming = ("", "")
+        is_known, self._presumed = item == self._presumed, ""
+        if is_known and self._talk.floor in {Floor.THINKING, Floor.DOUBT}:
+            return ()
         self._enter(item, self._early.pop(item, None), turn_index, now)
+        return (Turn.TURN_ENDED,)
+
+    @property
+    def owed_due(self) -> Instant | None:
+        """When words that the engine has written down are a turn, though it does not say that they are."""
+        if not self._coming[0] or self.is_heard or self._talk.floor not in _LISTENS:
+            return None
+        return Instant(self._talk.sound_at + OWED_AFTER)
+
+    def presume(self, turn_index: int, now: Instant) -> tuple[Turn, ...]:
+        """The caller has stopped, and their words are there: the engine owes an answer, whatever it says."""
+        (item, text), self._coming = self._coming, ("", "")
+        self._enter(item, None, turn_index, now)
+        self._waiting[item].text = text
+        self._presumed = self._retold = item
         return (Turn.TURN_ENDED,)
 
     def _enter(self, item: str, text: str | None, turn_index: int, now: Instant) -> None:
@@ -130,23 +158,30 @@ class EngineCaller:
             if said.is_final:
                 self._early[said.item] = said.text.strip()
             elif said.text:
+                self._coming = (said.item, said.text.strip())
                 talk.out.append(m.ReportPartial(said.text.strip()))
             return
         if not said.is_final:
-            entry.text += said.text
+            # Until a turn is taken, and then once more, all of its words come again.
+            is_all = said.item == self._retold and said.text.startswith(entry.text)
+            entry.text = said.text if is_all else entry.text + said.text
             talk.out.append(m.ReportPartial(entry.text.strip()))
             return
-        is_told = entry not in self._minutes.pending
+        is_told, told = entry not in self._minutes.pending, entry.text.strip()
         entry.text, entry.is_settled = said.text.strip(), True
         del self._waiting[said.item]
         if is_told and entry.text:
-            self._amend(entry)
+            self._amend(entry, told)
 
-    def _amend(self, entry: Entry) -> None:
+    def _amend(self, entry: Entry, told: str) -> None:
         """Words that came after their turn was told without them: the record at the end has them."""
         lines = self._talk.history.lines
         for index, line in enumerate(lines):
-            if line.role == "user" and line.turn_index == entry.turn_index and not line.text:
+            if (
+                line.role == "user"
+                and line.turn_index == entry.turn_index
+                and line.text in {"", told}
+            ):
                 lines[index] = replace(line, text=entry.text)
                 return
 
@@ -176,6 +211,7 @@ class EngineCaller:
     def came_back(self, note: str, turn_index: int, now: Instant) -> tuple[Turn, ...]:
         """The caller is here again: a turn of its own, which the engine must be told. Nobody is heard yet."""
         self.engine_hears, self._own_voice = None, False
+        self._coming = ("", "")
         return self._tell_engine(f"back {now}", note, turn_index, now)
 
     def _tell_engine(self, item: str, text: str, turn_index: int, now: Instant) -> tuple[Turn, ...]:

@@ -127,6 +127,8 @@ class LiveDialect:
         """What comes belongs to a response that was stopped."""
         self._cuts_itself = False
         """Our own words interrupt the model; that is nobody's voice."""
+        self._has_cut_itself = False
+        """They have, and nothing was begun since."""
         # What was asked of it.
         self._asked = 0
         self._is_due = False
@@ -218,7 +220,8 @@ class LiveDialect:
         text = INSTRUCTION + ask.hint if ask.hint else ANSWER
         if ask.words:
             text = VERBATIM + ask.words
-        self._cuts_itself = self._is_in_turn
+        # Words without an answer: one may be on its way.
+        self._cuts_itself = self._is_in_turn or bool(self._heard and not self._is_taken)
         return [_content(_user(text), is_complete=True)]
 
     def _add(self, text: str) -> Frame:
@@ -256,7 +259,9 @@ class LiveDialect:
             said += self._tools(message.tool_call)
         if message.tool_call_cancellation is not None:
             cancelled = set(message.tool_call_cancellation.ids or ())
-            self._cancelled |= cancelled & self._calls
+            if not self._has_cut_itself:
+                self._cancelled |= cancelled & self._calls
+            # What our own words have cancelled is told as a text, as it is still wanted.
             self._calls -= cancelled
         if message.usage_metadata is not None:
             said.append(_usage(message.usage_metadata, self._settings.model))
@@ -301,10 +306,13 @@ class LiveDialect:
         return said
 
     def _interrupted(self) -> list[Said]:
+        self._has_cut_itself = self._cuts_itself
         said: list[Said] = [] if self._cuts_itself else [m.EngineInterrupted()]
         if not self._cuts_itself:
             # What it was asked for and has not begun is void too.
             self._asked, self._is_due = 0, False
+        elif self._heard and not self._is_taken:
+            said += self._took_turn()
         said += self._ended("cancelled") + self._words_are_complete()
         self._is_void = self._cuts_itself = self._is_in_turn = False
         self._early_text = ""
@@ -371,7 +379,8 @@ class LiveDialect:
         self._has_sound = False
         self._is_in_turn = True
         said.append(m.EngineReplyBegan(self._response, self._asked))
-        self._asked, self._is_due, self._goes_on, self._cuts_itself = 0, False, False, False
+        self._asked, self._is_due, self._goes_on = 0, False, False
+        self._cuts_itself = self._has_cut_itself = False
         return said
 
     def _ended(self, status: Literal["completed", "cancelled"]) -> list[Said]:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from getpatter.agent_parts import RealtimeTurnDetection
 from getpatter.core import messages as m
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.errors import PatterError
 from getpatter.net.messages import Exchange
 from getpatter.net.sockets import SocketRequest

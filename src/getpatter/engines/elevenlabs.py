@@ -17,7 +17,7 @@ import msgspec
 
 from getpatter import config
 from getpatter.core import messages as m
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.engines.base import Answer, Briefing, Complaint, Frame, Said
 from getpatter.errors import WireError
 from getpatter.net.messages import Exchange, HttpRequest
@@ -73,6 +73,8 @@ class ElevenLabsConvAI:
         """It greets, answers and stops by itself, and does not say when a reply is complete."""
         return EngineManners(
             says_when_done=False,
+            acknowledges=False,
+            talks_beside_tools=False,
             greets_itself=True,
             announces_voices=False,
             is_guarded=briefing.is_guarded,

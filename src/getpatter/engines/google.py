@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Final
 
 from getpatter import config
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.engines._google_dialect import LiveDialect, Settings
 from getpatter.engines._google_events import VENDOR
 from getpatter.engines.base import Briefing
@@ -67,7 +67,9 @@ class GeminiLive:
 
     def manners(self, briefing: Briefing) -> EngineManners:
         """It answers and stops by itself, and says of the caller's voice only that it was interrupted."""
-        return EngineManners(announces_voices=False, is_guarded=briefing.is_guarded)
+        return EngineManners(
+            acknowledges=False, announces_voices=False, is_guarded=briefing.is_guarded
+        )
 
     def dialect(self, briefing: Briefing) -> LiveDialect:
         """A translator for a new connection."""

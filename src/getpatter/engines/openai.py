@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from getpatter import config
 from getpatter.agent_parts import RealtimeTurnDetection
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.engines._openai_dialect import RealtimeDialect, Settings
 from getpatter.engines.base import Briefing
 from getpatter.types import DefaultStr

@@ -16,7 +16,7 @@ import msgspec
 
 from getpatter import config
 from getpatter.core import messages as m
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.engines.base import Binary, Briefing, Frame, Said, ToolSchema, Usage
 from getpatter.errors import WireError
 from getpatter.net.messages import Exchange, HttpRequest
@@ -77,7 +77,12 @@ class UltravoxRealtime:
 
     def manners(self, briefing: Briefing) -> EngineManners:
         """It answers and stops by itself, and says of the caller's voice only that it was interrupted."""
-        return EngineManners(announces_voices=False, is_guarded=briefing.is_guarded)
+        return EngineManners(
+            acknowledges=False,
+            talks_beside_tools=False,
+            announces_voices=False,
+            is_guarded=briefing.is_guarded,
+        )
 
     def dialect(self, briefing: Briefing) -> UltravoxDialect:
         """A translator for a new connection."""
@@ -286,6 +291,7 @@ class UltravoxDialect:
         self._asked, self._is_due = ask.request, True
         if ask.words:
             self._cuts_itself = self._is_speaking
+            self._is_taken = False  # they come before an answer to the caller
             message = {
                 "type": "forced_agent_message",
                 "content": ask.words,
@@ -296,6 +302,7 @@ class UltravoxDialect:
         if self._goes_on:
             self._goes_on = False
             return []  # it speaks by itself after results and texts
+        self._is_taken = False
         return [self._say(INSTRUCTION.format(ask.hint or ANSWER), urgency="soon")]
 
     def _say(self, text: str, *, urgency: str) -> Frame:
@@ -392,6 +399,8 @@ class UltravoxDialect:
         if event.ordinal <= self._past:
             return []
         if self._is_void:
+            if self._ordinal < 0:
+                self._ordinal = event.ordinal  # it was stopped before its first word
             if event.ordinal == self._ordinal:
                 return []
             self._is_void = False  # these are other words

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from getpatter.core import messages as m
-from getpatter.core.duplex import DuplexSession, EngineManners
+from getpatter.core.duplex import DuplexSession
+from getpatter.core.engine_manners import EngineManners
 from getpatter.core.guardrails import compiled
 from getpatter.core.history import Line
 from getpatter.core.manners import Manners

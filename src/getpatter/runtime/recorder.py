@@ -24,7 +24,7 @@ import msgspec
 
 from getpatter.carriers.base import StreamStarted
 from getpatter.core import messages as m
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.core.manners import Manners
 from getpatter.types import Instant
 

@@ -379,10 +379,10 @@ class Conversation:
             await asyncio.wait([before])
         try:
             delay = self._service.words_delay
-            await asyncio.sleep(self._service.first_delay)
             if words and delay <= 0:
                 await self._write_down(words)
-            elif words:
+            await asyncio.sleep(self._service.first_delay)
+            if words and delay > 0:
                 self._tasks.spawn(self._write_down(words, delay), "transcription")
             if isinstance(turn, Calls):
                 turn = await self._call(turn)

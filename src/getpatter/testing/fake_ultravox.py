@@ -78,10 +78,9 @@ class Says:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The agent says `text` if there is one, has a tool run, and then says `then`."""
+    """The agent says `text` if there is one, has `(name, parameters)` run together, and then says `then`."""
 
-    name: str
-    parameters: Mapping[str, object]
+    calls: Sequence[tuple[str, Mapping[str, object]]]
     text: str = ""
     then: str = "Done."
 
@@ -419,19 +418,22 @@ class Conversation:
     async def _call(self, turn: Calls) -> Says:
         if turn.text:
             await self._speak(turn.text)
-        self._numbers += 1
-        name = f"invocation-{self._numbers}"
-        result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-        self._results[name] = result
-        await self._say(
-            "client_tool_invocation",
-            toolName=turn.name,
-            invocationId=name,
-            parameters=dict(turn.parameters),
-        )
+        results: list[asyncio.Future[Json]] = []
+        for tool, parameters in turn.calls:
+            self._numbers += 1
+            name = f"invocation-{self._numbers}"
+            result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+            self._results[name] = result
+            results.append(result)
+            await self._say(
+                "client_tool_invocation",
+                toolName=tool,
+                invocationId=name,
+                parameters=dict(parameters),
+            )
         await self._played()
         await self._become("thinking")
-        await result
+        await asyncio.gather(*results)
         await asyncio.sleep(self._service.first_delay)
         return Says(turn.then)
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from getpatter.core.duplex import EngineManners
+from getpatter.core.engine_manners import EngineManners
 from getpatter.engines.base import Briefing, Dialect, SpeechEngine
 from getpatter.errors import PatterConnectionError, PatterError, WireError
 from getpatter.net.messages import Exchange, HttpRequest, HttpResponse
