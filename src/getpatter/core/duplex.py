@@ -397,9 +397,9 @@ class DuplexSession:
         # An agent that may not be interrupted is not interrupted in a pause either.
         if self.manners.barge_in_threshold_ms <= 0 or self.floor not in _SPEAKS:
             return False
-        is_waiting = self._asking.errands_of(reply) or not self._agent.live
-        is_heard = reply.has_audio and self._agent.is_let_through and self.playout.is_silent(now)
-        return bool(is_waiting) and is_heard and not reply.is_written
+        if reply.is_written or (self._agent.live and not self._asking.errands_of(reply)):
+            return False
+        return reply.has_audio and self._agent.is_let_through and self.playout.is_silent(now)
 
     def _silence_due(self, now: Instant) -> Instant | None:
         reply = self._agent.reply
@@ -446,10 +446,8 @@ class DuplexSession:
 
     def _reassure(self) -> None:
         """Say that it takes a while: beside a tool, or before an answer that has not begun."""
-        reply = self._agent.reply
-        if reply is not None and self.floor in _OWED:
-            words = self._reassurance
-            if not words or not self._asking.let_first(words, reply):
+        if (reply := self._agent.reply) is not None and self.floor in _OWED:
+            if not (words := self._reassurance) or not self._asking.let_first(words, reply):
                 return
         self._reassurance = ""
 
