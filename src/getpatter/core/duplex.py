@@ -446,10 +446,10 @@ class DuplexSession:
 
     def _reassure(self) -> None:
         """Say that it takes a while: beside a tool, or before an answer that has not begun."""
-        if (reply := self._agent.reply) is not None and self.floor in _OWED:
-            if not (words := self._reassurance) or not self._asking.let_first(words, reply):
-                return
-        self._reassurance = ""
+        reply, words = self._agent.reply, self._reassurance
+        is_late = self.floor in _OWED
+        if reply is None or not is_late or (words and self._asking.let_first(words, reply)):
+            self._reassurance = ""
 
     def _take_words(self) -> str:
         words, self._to_say = " ".join(self._to_say), []
