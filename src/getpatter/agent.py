@@ -360,6 +360,7 @@ _LEAST: Final = {
 }
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 _NAME_LETTERS: Final = 64
+_NYQUIST_HZ: Final = 4000
 _NOISE_REDUCTIONS: Final = ("near_field", "far_field")
 
 
@@ -413,6 +414,8 @@ def _check_values(agent: Agent) -> None:
         value = getattr(agent, name)
         if value is not None and not value >= least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
+    if agent.high_pass_hz is not None and agent.high_pass_hz >= _NYQUIST_HZ:
+        raise ValueError(f"high_pass_hz is {agent.high_pass_hz}; it must be below {_NYQUIST_HZ}")
     if not _LANGUAGE.fullmatch(agent.language):
         raise ValueError(
             f"language {agent.language!r} is no language tag; write one like 'en' or 'it-IT'"

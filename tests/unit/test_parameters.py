@@ -14,6 +14,7 @@ import pytest
 
 from getpatter.agent import Agent, build_agent
 from getpatter.agent_parts import CompactionConfig, PipelineHooks, RealtimeTurnDetection
+from getpatter.background_audio import BackgroundAudioPlayer, BuiltinAudioClip
 from getpatter.engines.elevenlabs import ConvAI
 from getpatter.engines.openai import Realtime
 from getpatter.testing.providers import ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -33,6 +34,13 @@ class Detector:
         return 1.0
 
     async def process_frame(self, pcm: bytes, sample_rate: int) -> None: ...
+
+
+class Filter:
+    """Any filter of the caller's sound."""
+
+    async def process(self, pcm: bytes, sample_rate: int) -> bytes:
+        return pcm
 
 
 PIPELINE_ONLY: Final[dict[str, tuple[object, str]]] = {
@@ -69,6 +77,11 @@ EVERYWHERE: Final[dict[str, object]] = {
     "language": "it",
     "prewarm": False,
     "transfer_allow": ["+1555*"],
+    "audio_filter": Filter(),
+    "background_audio": BackgroundAudioPlayer(BuiltinAudioClip.HOLD_MUSIC),
+    "agc": True,
+    "high_pass_hz": 100,
+    "echo_cancellation": True,
 }
 OF_THE_MODE: Final = frozenset(
     {
@@ -87,8 +100,7 @@ OF_THE_MODE: Final = frozenset(
 """What an agent is made of; `test_agent.py` has their rules."""
 ELSEWHERE: Final = frozenset(
     {
-        "prewarm_first_message", "audio_filter", "background_audio", "agc", "high_pass_hz",
-        "echo_cancellation", "handoffs", "skills", "consult", "mcp_servers",
+        "prewarm_first_message", "handoffs", "skills", "consult", "mcp_servers",
     }
 )  # fmt: skip
 """Features with tests of their own: a row above as soon as their modes are settled."""

@@ -9,9 +9,9 @@ from zlib import crc32
 
 import numpy as np
 
-from getpatter.audio import g711
-from getpatter.audio.pcm import Float32, saturated, whole_samples
-from getpatter.types import AudioFormat, Encoding
+from getpatter.audio.pcm import Float32
+from getpatter.audio.samples import bytes_of, floats_of
+from getpatter.types import AudioFormat
 
 Sounds = Callable[[int], Sequence[Float32]]
 """All sounds there are, as samples at a rate (-32768 to 32767), in the order of their weights."""
@@ -92,32 +92,16 @@ class BackgroundBed:
         sound = self._next(wanted)
         if not sound.size:
             return b""
-        return self._encoded(np.concatenate((sound, np.zeros(wanted - sound.size, np.float32))))
+        return bytes_of(
+            np.concatenate((sound, np.zeros(wanted - sound.size, np.float32))),
+            self._format.encoding,
+        )
 
     def under(self, voice: bytes) -> bytes:
         """`voice` with the next stretch of the background added; too loud saturates."""
         if self._is_over:
             return voice
-        sound = self._decoded(voice)
+        sound = floats_of(voice, self._format.encoding)
         under = self._next(sound.size)
         sound[: under.size] += under
-        return self._encoded(sound)
-
-    def _decoded(self, data: bytes) -> Float32:
-        match self._format.encoding:
-            case Encoding.MULAW:
-                return g711.MULAW_FLOATS[np.frombuffer(data, np.uint8)]
-            case Encoding.ALAW:
-                return g711.ALAW_FLOATS[np.frombuffer(data, np.uint8)]
-            case Encoding.PCM16:
-                return whole_samples(data).astype(np.float32)
-
-    def _encoded(self, sound: Float32) -> bytes:
-        samples = saturated(sound)
-        match self._format.encoding:
-            case Encoding.MULAW:
-                return g711.MULAW_CODES[samples.view(np.uint16)].tobytes()
-            case Encoding.ALAW:
-                return g711.ALAW_CODES[samples.view(np.uint16)].tobytes()
-            case Encoding.PCM16:
-                return samples.tobytes()
+        return bytes_of(sound, self._format.encoding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-async def prepare_background(agent: Agent, stream: AudioFormat) -> None:
-    """Have the sounds of `agent` at hand for a call on `stream`. Never raises."""
-    player = agent.background_audio
+async def prepare_background(
+    agent: Agent, stream: AudioFormat, changes: Mapping[str, object] | None = None
+) -> None:
+    """Have the sounds of `agent`, or of the one among `changes`, at hand for a call on `stream`. Never raises."""
+    wanted = (changes or {}).get("agent")
+    player = (wanted if isinstance(wanted, type(agent)) else agent).background_audio
     if player is None:
         return
     sounds, rate = player.sounds, stream.sample_rate

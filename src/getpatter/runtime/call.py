@@ -29,6 +29,7 @@ from getpatter.core.playout import Playout
 from getpatter.core.turns import Floor
 from getpatter.errors import WireError
 from getpatter.runtime import clock
+from getpatter.runtime.caller_path import CallerPath
 from getpatter.runtime.detector import SharedDetector
 from getpatter.runtime.keypad import KeyEntry
 from getpatter.runtime.later_stream import LaterStream
@@ -241,6 +242,8 @@ class Call:
         self._format = started.format
         self._early: list[bytes] = []
         self._last_frame = began_at
+        self.caller_path: CallerPath | None = None
+        """What is done to the caller's sound; set by `clean_with`."""
         self.keypad: KeyEntry | None = None
         """Takes the keys that are pressed, instead of the conversation."""
         self._is_over = False
@@ -272,6 +275,12 @@ class Call:
     def stream(self) -> AudioFormat:
         """What the carrier's stream carries."""
         return self._format
+
+    def clean_with(self, path: CallerPath | None) -> None:
+        """Have the caller's sound cleaned before anybody hears it."""
+        self.caller_path = path
+        if path is not None:
+            path.deliver = self._hear
 
     def equip(self, make: Callable[[AudioFormat], Parts]) -> None:
         """Give the call its ears, mouth and writer; caller audio that came before is heard now."""
@@ -320,16 +329,22 @@ class Call:
             self._bad_frame(str(event), now)
             return
         if isinstance(event, AudioReceived):
-            self._hear(event.data)
-            if self._tape is not None:
-                self._tape.heard(self.session.playout.heard_ms(now))
-                self._tape.caller(event.data, now)
+            self._heard(event.data, now)
             return
         if isinstance(event, StreamComplained):
             logger.warning("call.stream_complaint text=%s", event.text)
         told = input_of(event)
         if told is not None:
             self._apply(told, now)
+
+    def _heard(self, data: bytes, now: Instant) -> None:
+        if self._tape is not None:
+            self._tape.heard(self.session.playout.heard_ms(now))
+            self._tape.caller(data, now)
+        if self.caller_path is None:
+            self._hear(data)
+        else:
+            self.caller_path.hear(data, now)
 
     def _drop(self, reason: str) -> None:
         self._last_frame = clock.now()
@@ -359,6 +374,8 @@ class Call:
         if self._parts is not None and started.format != self._format:
             self._parts.tune(started.format)
         self._format = started.format
+        if self.caller_path is not None:
+            self.caller_path.tune(started.format, now)
         self.tell(m.CameBack(note, started.format))
         return LaterStream(self, self._stream_number)
 
@@ -483,6 +500,8 @@ class Call:
         self._socket.send(frame)
         if self._recorder is not None:
             self._recorder.frame_out(frame, now)
+        if self.caller_path is not None:
+            self.caller_path.played(command, now)
         if self._tape is not None:
             self._tape_what(command, now)
         if self._parts is not None:

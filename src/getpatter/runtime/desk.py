@@ -103,7 +103,7 @@ class Desk:
             expected=expected,
             report=tell,
             lost=lambda error: lost("stt", error),
-            stages=audio_stages(self._services, agent, self._context),
+            stages=audio_stages(agent, self._context),
             after_transcribe=self._after_transcribe(),
             detector=self._services.vad,
         )

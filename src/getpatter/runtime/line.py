@@ -39,6 +39,7 @@ from getpatter.runtime.abilities import with_voice
 from getpatter.runtime.account import Account, Sound
 from getpatter.runtime.background import bed_for, prepare_background
 from getpatter.runtime.call import NORMAL, SHUTTING_DOWN, Brain, Call
+from getpatter.runtime.caller_path import caller_path
 from getpatter.runtime.control import CallControl
 from getpatter.runtime.desk import Desk
 from getpatter.runtime.engine_desk import EngineDesk, duplex_session, engine_manners
@@ -328,7 +329,7 @@ class Line:
             changes = await reports.callbacks.ask(
                 "on_call_start", self._house.on_call_start, reports.start()
             )
-            await prepare_background(_agent_after(self.orders.agent, changes), call.stream)
+            await prepare_background(self.orders.agent, call.stream, changes)
             if not call.is_over:
                 self._begin(call, changes or {})
             await self._media_over.wait()
@@ -356,6 +357,9 @@ class Line:
         if isinstance(desk, EngineDesk):
             desk.settle(first_message, variables)
         call.equip(lambda stream: desk.equip(agent, call, stream))
+        call.clean_with(
+            caller_path(agent, call.stream, clock.now(), self._house.originals, self._nest)
+        )
         manners = manners_of(self.orders, self.identity.call_id)
         call.session.playout.bed = bed_for(manners.background, call.stream)
         call.tell(m.Opened(first_message, manners=manners))
@@ -392,6 +396,8 @@ class Line:
             self.status = "completed"
         # Tools may take a while to finish; the carrier's leg does not wait for them.
         closing = [self._step(self._desk.close())] if self._desk is not None else []
+        if call.caller_path is not None:
+            closing.append(self._step(call.caller_path.close()))
         await asyncio.gather(self._step(self._leg.release()), self._step(call.taped()), *closing)
         if call.was_cut and self._leg.has_outlived_us and self.reason == "caller_hangup":
             self.reason = "carrier_error"  # nobody hung up: the stream was lost
@@ -581,12 +587,6 @@ class Line:
         logger.error(
             "call.task_failed task=%s error=%s", name, type(error).__name__, exc_info=error
         )
-
-
-def _agent_after(agent: Agent, changes: Mapping[str, object] | None) -> Agent:
-    """The agent whose sound will be heard."""
-    wanted = (changes or {}).get("agent")
-    return wanted if isinstance(wanted, type(agent)) else agent
 
 
 def _serves(there: Agent, wanted: Agent) -> bool:

@@ -18,7 +18,7 @@ from getpatter.tts.base import TTSProvider
 from getpatter.types import AudioFormat
 
 if TYPE_CHECKING:
-    from getpatter.agent import Agent, AudioFilter, HookContext
+    from getpatter.agent import Agent, HookContext
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Originals:
     async def close(self) -> None:
         """Close what was handed over, each within 2 s. Idempotent; they may be used again afterwards."""
         known, self._known = [*self._known.values()], {}
-        await asyncio.gather(*(_closed(each, "provider") for each in known))
+        await asyncio.gather(*(closed(each, "provider") for each in known))
 
 
 @dataclass(slots=True)
@@ -77,7 +77,6 @@ class Services:
     tts: TTSProvider
     llm: LLMProvider | None
     vad: VoiceDetector | None
-    audio_filter: AudioFilter | None
     owns_stt: bool
     originals: Originals
     own: list[object] = field(default_factory=list)
@@ -96,7 +95,7 @@ class Services:
         shared, self.shared = self.shared, []
         for each in shared:
             self.originals.give_back(each)
-        await asyncio.gather(*(_closed(each, "clone") for each in own))
+        await asyncio.gather(*(closed(each, "clone") for each in own))
 
     async def warm_up(self, expected: AudioFormat) -> None:
         """Have voice and model open their connections, the voice for the format that the carrier will want."""
@@ -105,7 +104,8 @@ class Services:
         await asyncio.gather(_warmed(self.tts if voice is None else voice), _warmed(self.llm))
 
 
-async def _closed(provider: object, what: str) -> None:
+async def closed(provider: object, what: str) -> None:
+    """Close `provider`, within 2 s. Never raises."""
     close = getattr(provider, "close", None)
     if not callable(close):
         return
@@ -159,7 +159,6 @@ def open_services(agent: Agent, originals: Originals) -> Services:
         tts=lent(cast("TTSProvider", agent.tts)),
         llm=lent(cast("LLMProvider", agent.llm)) if agent.llm is not None else None,
         vad=None if hears_with_built_in(agent) else lent(cast("VoiceDetector", agent.vad)),
-        audio_filter=lent(agent.audio_filter) if agent.audio_filter is not None else None,
         owns_stt=owns_stt,
         originals=originals,
         own=own,
@@ -167,19 +166,9 @@ def open_services(agent: Agent, originals: Originals) -> Services:
     )
 
 
-def audio_stages(
-    services: Services, agent: Agent, context: Callable[[], HookContext]
-) -> tuple[AudioStage, ...]:
-    """Filters on the caller's audio: `audio_filter`, then `before_send_to_stt`."""
+def audio_stages(agent: Agent, context: Callable[[], HookContext]) -> tuple[AudioStage, ...]:
+    """What is done to the caller's audio on its way to the recogniser alone: `before_send_to_stt`."""
     stages: list[AudioStage] = []
-    chosen = services.audio_filter
-    if chosen is not None:
-
-        async def clean(pcm: bytes) -> bytes | None:
-            process: Callable[[bytes, int], object] = chosen.process
-            return _audio(await guarded("audio_filter", process, pcm, 16000, unchanged=pcm))
-
-        stages.append(clean)
     hook = getattr(agent.hooks, "before_send_to_stt", None)
     if hook is not None:
 
