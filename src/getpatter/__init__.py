@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from getpatter.carriers.plivo import PlivoAdapter as PlivoAdapter
     from getpatter.carriers.telnyx import TelnyxAdapter as TelnyxAdapter
     from getpatter.carriers.twilio import TwilioAdapter as TwilioAdapter
+    from getpatter.core.phone_menus import DtmfEvent as DtmfEvent
+    from getpatter.core.phone_menus import TfidfLoopDetector as TfidfLoopDetector
+    from getpatter.core.phone_menus import format_dtmf as format_dtmf
     from getpatter.core.sentences import SentenceChunker as SentenceChunker
     from getpatter.core.spoken import filter_emoji as filter_emoji
     from getpatter.core.spoken import filter_for_tts as filter_for_tts
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from getpatter.providers._fallback import Fallback as Fallback
     from getpatter.runtime.control import CallControl as CallControl
     from getpatter.runtime.hooks import PipelineHookExecutor as PipelineHookExecutor
+    from getpatter.runtime.ivr import IVRActivity as IVRActivity
     from getpatter.scheduler import ScheduleHandle as ScheduleHandle
     from getpatter.scheduler import schedule_cron as schedule_cron
     from getpatter.scheduler import schedule_interval as schedule_interval
@@ -211,6 +215,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "DeepgramFluxSTT": "stt.deepgram_flux",
     "DeepgramSTT": "stt.deepgram",
     "DeepgramTTS": "tts.deepgram",
+    "DtmfEvent": "core.phone_menus",
     "ElevenLabsConvAI": "engines.elevenlabs",
     "ElevenLabsRestTTS": "tts.elevenlabs",
     "ElevenLabsSTT": "stt.elevenlabs",
@@ -229,6 +234,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "Guardrail": "tools",
     "HermesLLM": "llm.hermes:LLM",
     "HookContext": "models",
+    "IVRActivity": "runtime.ivr",
     "IncomingMessage": "models",
     "InworldLLM": "llm.inworld:LLM",
     "InworldTTS": "tts.inworld",
@@ -296,6 +302,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "TelnyxSTT": "stt.telnyx",
     "TelnyxTTS": "tts.telnyx",
     "TestSession": "test_mode",
+    "TfidfLoopDetector": "core.phone_menus",
     "Tool": "tools",
     "ToolSchemaError": "errors",
     "Transcript": "models",
@@ -315,6 +322,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "filter_emoji": "core.spoken",
     "filter_for_tts": "core.spoken",
     "filter_markdown": "core.spoken",
+    "format_dtmf": "core.phone_menus",
     "guardrail": "tools",
     "hash_caller": "llm._sessions",
     "init_tracing": "observability.tracing",

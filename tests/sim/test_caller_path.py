@@ -118,7 +118,7 @@ async def test_a_filter_of_the_programs_own_sees_wide_pcm_and_is_heard_through()
     lines = await heard(agent(stt, audio_filter=chosen), say(tone(400, 1.0)), wait(1200))
     assert [text for _, text in lines] == ["Hello.", "a tone", "Very well."]
     assert {each[1] for each in chosen.log if each != "closed"} == {16000}
-    assert chosen.log.count("closed") == 2  # the clone of the call, and the original with its server
+    assert chosen.log.count("closed") == 2  # the call's clone, and the original with its server
     assert np.abs(stt.sound).max() == pytest.approx(3000, rel=0.1)
 
 
