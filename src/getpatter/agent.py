@@ -35,6 +35,7 @@ from getpatter.background_audio import BackgroundAudioPlayer
 from getpatter.models import HookContext, STTConfig, TTSConfig
 from getpatter.tools import Guardrail, Tool, guardrail_from, tool_from
 from getpatter.turn_taking import BargeInStrategy, TurnDetector
+from getpatter.types import DefaultStr
 
 __all__ = [
     "PIPELINE",
@@ -101,7 +102,7 @@ class Agent:
     voice: str | None = None
     """For an engine or provider that does not carry its own; so is `model`."""
     model: str | None = None
-    language: str = "en"
+    language: str = DefaultStr("en")
     """BCP-47; handed to providers that were built without one."""
     variables: Mapping[str, object] = field(default_factory=dict, hash=False)
     hooks: PipelineHooks | None = None

@@ -70,7 +70,7 @@ class Model(Service):
             )
         if not timeout > 0:
             raise ValueError(f"{type(self).__name__}: timeout must be positive, not {timeout!r}")
-        self._model = model
+        self._model = str(model)
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
 

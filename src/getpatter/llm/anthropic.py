@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, TypedDict, Unpack, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from getpatter.llm._talk import (
 )
 from getpatter.llm.base import LLMChunk
 from getpatter.net.messages import HttpRequest
+from getpatter.types import DefaultStr
 
 _BASE_URL: Final = "https://api.anthropic.com"
 _VERSION: Final = "2023-06-01"
@@ -249,13 +251,14 @@ class LLM(Model):
     """Anthropic's Messages API. Known as `AnthropicLLM` too."""
 
     provider_key = "anthropic"
+    agent_settings = MappingProxyType({"model": "model"})
     key_variable = "ANTHROPIC_API_KEY"
 
     def __init__(  # noqa: PLR0913 - the keywords are the documented ones
         self,
         api_key: str | None = None,
         *,
-        model: str = "claude-haiku-4-5-20251001",
+        model: str = DefaultStr("claude-haiku-4-5-20251001"),
         max_tokens: int = 1024,
         temperature: float | None = None,
         base_url: str | None = None,

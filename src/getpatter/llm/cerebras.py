@@ -12,6 +12,7 @@ import http
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, Unpack
 
 import msgspec
@@ -22,6 +23,7 @@ from getpatter.llm._model import FIRST_TOKEN_S, Who
 from getpatter.llm._talk import Message
 from getpatter.llm.base import LLMChunk
 from getpatter.net.messages import HttpRequest
+from getpatter.types import DefaultStr
 
 _BASE_URL: Final = "https://api.cerebras.ai/v1"
 _WORTH_COMPRESSING: Final = 1024
@@ -40,13 +42,14 @@ class LLM(ChatModel):
     """Models on Cerebras' hardware. Known as `CerebrasLLM` too."""
 
     provider_key = "cerebras"
+    agent_settings = MappingProxyType({"model": "model"})
     key_variable = "CEREBRAS_API_KEY"
 
     def __init__(
         self,
         api_key: str | None = None,
         *,
-        model: str = "gpt-oss-120b",
+        model: str = DefaultStr("gpt-oss-120b"),
         base_url: str = _BASE_URL,
         gzip_compression: bool = True,
         msgpack_encoding: bool = True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Final, TypedDict, Unpack, cast
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ from getpatter.llm._talk import (
 )
 from getpatter.llm.base import LLMChunk
 from getpatter.net.messages import HttpRequest
+from getpatter.types import DefaultStr
 
 _BASE_URL: Final = "https://generativelanguage.googleapis.com"
 _VERTEX_URL: Final = "https://aiplatform.googleapis.com"
@@ -286,13 +288,14 @@ class LLM(Model):
     """Google's Gemini models. Known as `GoogleLLM` too."""
 
     provider_key = "google"
+    agent_settings = MappingProxyType({"model": "model"})
     key_variable = "GEMINI_API_KEY"
 
     def __init__(  # noqa: PLR0913 - the keywords are the documented ones
         self,
         api_key: str | None = None,
         *,
-        model: str = "gemini-2.5-flash",
+        model: str = DefaultStr("gemini-2.5-flash"),
         vertexai: bool = False,
         project: str | None = None,
         location: str | None = None,

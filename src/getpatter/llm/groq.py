@@ -6,12 +6,14 @@ reported in `x_groq` of the last chunk).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import ClassVar, Final, Unpack
 
 import msgspec
 
 from getpatter.llm._chat import ChatChunk, ChatModel, ChatOptions, Usage
 from getpatter.llm._model import FIRST_TOKEN_S
+from getpatter.types import DefaultStr
 
 _BASE_URL: Final = "https://api.groq.com/openai/v1"
 
@@ -39,6 +41,7 @@ class LLM(ChatModel):
     """Models on Groq's hardware. Known as `GroqLLM` too."""
 
     provider_key = "groq"
+    agent_settings = MappingProxyType({"model": "model"})
     key_variable = "GROQ_API_KEY"
     option_names: ClassVar[frozenset[str]] = frozenset(GroqOptions.__annotations__)
     chunk_decoder = msgspec.json.Decoder(_Chunk)
@@ -47,7 +50,7 @@ class LLM(ChatModel):
         self,
         api_key: str | None = None,
         *,
-        model: str = "llama-3.3-70b-versatile",
+        model: str = DefaultStr("llama-3.3-70b-versatile"),
         base_url: str = _BASE_URL,
         timeout: float = FIRST_TOKEN_S,
         **sampling: Unpack[GroqOptions],

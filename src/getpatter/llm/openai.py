@@ -6,11 +6,13 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import ClassVar, Final, Unpack
 
 from getpatter import config
 from getpatter.llm._chat import ChatModel, ChatOptions
 from getpatter.llm._model import FIRST_TOKEN_S
+from getpatter.types import DefaultStr
 
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 _BASE_URL: Final = "https://api.openai.com/v1"
@@ -36,6 +38,7 @@ class LLM(ChatModel):
     """OpenAI's Chat Completions. Known as `OpenAILLM` too."""
 
     provider_key = "openai"
+    agent_settings = MappingProxyType({"model": "model"})
     key_variable = "OPENAI_API_KEY"
     option_names: ClassVar[frozenset[str]] = frozenset(OpenAIOptions.__annotations__)
 
@@ -43,7 +46,7 @@ class LLM(ChatModel):
         self,
         api_key: str | None = None,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str = DefaultStr(DEFAULT_MODEL),
         base_url: str = "",
         timeout: float = FIRST_TOKEN_S,
         **sampling: Unpack[OpenAIOptions],

@@ -7,7 +7,7 @@ its own but shares the pool of HTTP connections and the sockets that were opened
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Final, Literal, Self, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
@@ -16,6 +16,7 @@ from getpatter.config import credential
 from getpatter.errors import WireError
 from getpatter.net.http import HttpClient
 from getpatter.net.warm import WarmSockets
+from getpatter.types import DefaultStr
 
 _T = TypeVar("_T")
 
@@ -54,6 +55,11 @@ class Service:
     key_variable: ClassVar[str] = ""
     """The environment variable of its key."""
 
+    agent_settings: ClassVar[Mapping[str, str]] = {}
+    """Which of an agent's `language`, `voice` and `model` it can be given, and its own option for it."""
+    languages: ClassVar[Literal["tag", "language"]] = "language"
+    """How it writes a language: `it-IT`, or `it`."""
+
     def __init__(self, api_key: str | None, options: Mapping[str, object]) -> None:
         """Take the key and the keyword arguments of the constructor.
 
@@ -84,6 +90,33 @@ class Service:
         twin._renew()
         return twin
 
+    def with_agent(self, named: Mapping[str, str]) -> Self:
+        """The same for one more call, with those of an agent's settings that the program did not name here.
+
+        Args:
+            named: Of `language` (BCP-47), `voice` and `model`, those that are to be used. A `DefaultStr` is the
+                agent's own default: it takes no place that was left to the vendor.
+        """
+        options = dict(self._options)
+        for setting, option in self.agent_settings.items():
+            value, now = named.get(setting, ""), options.get(option)
+            is_left = now is None and not isinstance(value, DefaultStr)
+            if value and (is_left or isinstance(now, DefaultStr)):
+                options[option] = (
+                    _written(self.languages, value) if setting == "language" else value
+                )
+        if options == self._options:
+            return self.clone()
+        make: type = type(self)
+        twin = make(api_key=self._key, **options)
+        twin._join(self)  # noqa: SLF001 - one of us
+        return cast("Self", twin)
+
+    def _join(self, other: Service) -> None:
+        self._connections = other._connections
+        self._connections.users.add(self)
+        self._is_original = False
+
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
         return f"{type(self).__name__}({shown})"
@@ -98,6 +131,10 @@ class Service:
             await self._connections.aclose()
         else:
             await self._connections.left_by(self)
+
+
+def _written(form: str, tag: str) -> str:
+    return str(tag) if form == "tag" else tag.replace("_", "-").split("-")[0].lower()
 
 
 def _made_again(kind: type[Service], options: Mapping[str, object]) -> Service:

@@ -258,9 +258,9 @@ class Desk:
         assert services.llm is not None, "whoever can hand over has a model"
         tts = None
         if agent.llm is not None and agent.llm is not was.llm:
-            services.llm = services.borrow(cast("LLMProvider", agent.llm))
-        if agent.tts is not was.tts:
-            tts = services.tts = services.borrow(cast("TTSProvider", agent.tts))
+            services.llm = services.borrow(cast("LLMProvider", agent.llm), agent)
+        if agent.tts is not was.tts or agent.voice != was.voice:
+            tts = services.tts = services.borrow(cast("TTSProvider", agent.tts), agent)
             self._voices.append(tts)
             self.warm_up()
         replies.become(agent, services.llm)

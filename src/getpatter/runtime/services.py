@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from getpatter.llm.base import LLMProvider
@@ -23,13 +24,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CLOSE_WITHIN: Final = 2.0
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 WARM_WITHIN: Final = 5.0
 _T = TypeVar("_T")
 
 
-def of_its_own(provider: _T) -> tuple[_T, bool]:
-    """A provider for one call, and whether it belongs to that call alone (it has `clone()`)."""
+def settings_of(agent: Agent) -> Mapping[str, str]:
+    """What providers are given that the program built without a language, voice or model of their own."""
+    named = {"language": agent.language, "voice": agent.voice, "model": agent.model}
+    return {name: value for name, value in named.items() if value}
+
+
+def of_its_own(provider: _T, named: Mapping[str, str] = NOTHING) -> tuple[_T, bool]:
+    """A provider for one call, and whether it belongs to that call alone (it has `clone()`).
+
+    `named`: what the agent says of language, voice and model.
+    """
     clone = getattr(provider, "clone", None)
+    fitted = getattr(provider, "with_agent", None)
+    if callable(clone) and callable(fitted):
+        return cast("_T", fitted(named)), True
     return (cast("_T", clone()), True) if callable(clone) else (provider, False)
 
 
@@ -45,10 +59,10 @@ class Originals:
         self._known: dict[int, object] = {}
         self._users: Counter[int] = Counter()
 
-    def lend(self, provider: _T) -> tuple[_T, bool]:
+    def lend(self, provider: _T, named: Mapping[str, str] = NOTHING) -> tuple[_T, bool]:
         """A provider for one call, and whether it belongs to that call alone. Give it back when that ends."""
         self.add(provider)
-        lent, is_own = of_its_own(provider)
+        lent, is_own = of_its_own(provider, named)
         if not is_own:
             self._users[id(provider)] += 1
             if self._users[id(provider)] == 2:  # noqa: PLR2004 - from here on they overlap
@@ -83,9 +97,9 @@ class Services:
     """Clones, which are closed with the call; the recogniser's is closed by those who listen to it."""
     shared: list[object] = field(default_factory=list)
 
-    def borrow(self, provider: _T) -> _T:
-        """One more provider, until the call is over."""
-        found, is_own = self.originals.lend(provider)
+    def borrow(self, provider: _T, agent: Agent) -> _T:
+        """One more provider for `agent`, until the call is over."""
+        found, is_own = self.originals.lend(provider, settings_of(agent))
         (self.own if is_own else self.shared).append(found)
         return found
 
@@ -145,13 +159,14 @@ def open_services(agent: Agent, originals: Originals) -> Services:
     assert agent.tts is not None, "agent() has checked that a pipeline has a voice"
     own: list[object] = []
     shared: list[object] = []
+    named = settings_of(agent)
 
     def lent(provider: _T) -> _T:
-        found, is_own = originals.lend(provider)
+        found, is_own = originals.lend(provider, named)
         (own if is_own else shared).append(found)
         return found
 
-    stt, owns_stt = originals.lend(cast("STTProvider", agent.stt))
+    stt, owns_stt = originals.lend(cast("STTProvider", agent.stt), named)
     if not owns_stt:
         shared.append(stt)
     return Services(

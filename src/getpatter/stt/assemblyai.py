@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final, Self, TypedDict, Unpack
 from urllib.parse import urlencode
 
@@ -49,6 +50,7 @@ class AssemblyAISTT(SocketSTT):
     """AssemblyAI Universal Streaming over a socket."""
 
     provider_key = VENDOR
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "ASSEMBLYAI_API_KEY"
 
@@ -56,7 +58,7 @@ class AssemblyAISTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         model: str = DefaultStr("universal-streaming-english"),
         encoding: str = DefaultStr("pcm_s16le"),
         sample_rate: int = DefaultInt(16000),
@@ -80,7 +82,7 @@ class AssemblyAISTT(SocketSTT):
         if sample_rate not in _RATES:
             raise ValueError(f"AssemblyAISTT sample_rate is one of {_RATES}, not {sample_rate}")
         is_english = language.lower().split("-")[0] in {"", "en"}
-        self.language = language
+        self.language = str(language)
         self.model = (
             _MULTILINGUAL if isinstance(model, DefaultStr) and not is_english else str(model)
         )
@@ -93,7 +95,7 @@ class AssemblyAISTT(SocketSTT):
             api_key,
             {
                 "language": language,
-                "model": self.model,
+                "model": model,
                 "encoding": encoding,
                 "sample_rate": sample_rate,
                 "base_url": base_url,

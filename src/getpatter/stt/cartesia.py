@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final, Self, TypedDict, Unpack
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ from getpatter.net.refusals import refusal
 from getpatter.net.service import decoded
 from getpatter.net.sockets import Message, SocketRequest
 from getpatter.stt._socket import Dialect, Ended, Heard, SocketSTT
-from getpatter.types import AudioFormat, DefaultInt, Encoding
+from getpatter.types import AudioFormat, DefaultInt, DefaultStr, Encoding
 
 __all__ = ["STT", "CartesiaSTT"]
 
@@ -55,6 +56,7 @@ class CartesiaSTT(SocketSTT):
     """Cartesia Ink over a socket."""
 
     provider_key = "cartesia_stt"
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "CARTESIA_API_KEY"
 
@@ -62,7 +64,7 @@ class CartesiaSTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         model: str = "ink-whisper",
         sample_rate: int = DefaultInt(16000),
         base_url: str = BASE_URL,
@@ -81,7 +83,7 @@ class CartesiaSTT(SocketSTT):
         """
         if sample_rate not in _RATES:
             raise ValueError(f"CartesiaSTT sample_rate is one of {_RATES}, not {sample_rate}")
-        self.language = language
+        self.language = str(language)
         self.model = str(model)
         self.input_format = AudioFormat(Encoding.PCM16, int(sample_rate))
         self._is_format_named = not isinstance(sample_rate, DefaultInt)

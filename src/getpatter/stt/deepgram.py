@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final, Self, TypedDict, Unpack
 from urllib.parse import urlencode
 
@@ -64,6 +65,8 @@ class DeepgramSTT(SocketSTT):
     """
 
     provider_key = VENDOR
+    agent_settings = MappingProxyType({"language": "language"})
+    languages = "tag"
     vendor = VENDOR
     key_variable = "DEEPGRAM_API_KEY"
 
@@ -71,7 +74,7 @@ class DeepgramSTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         model: str = "nova-3",
         encoding: str = DefaultStr("linear16"),
         sample_rate: int = DefaultInt(16000),
@@ -111,7 +114,7 @@ class DeepgramSTT(SocketSTT):
             raise ValueError(f"utterance_end_ms is at least 1000 or None, not {utterance_end_ms}")
         if endpointing_ms < 0:
             raise ValueError(f"endpointing_ms cannot be negative: {endpointing_ms}")
-        self.language = language
+        self.language = str(language)
         self.model = model
         self.input_format = AudioFormat(_ENCODINGS[encoding], int(sample_rate))
         self._is_format_named = not (
@@ -135,7 +138,7 @@ class DeepgramSTT(SocketSTT):
         )
         self._query: tuple[tuple[str, str], ...] = (
             ("model", model),
-            ("language", language),
+            ("language", str(language)),
             ("interim_results", _said(interim_results)),
             ("endpointing", str(endpointing_ms) if endpointing_ms else "false"),
             ("vad_events", _said(vad_events)),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final, Self, TypedDict, Unpack
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ from getpatter.net.refusals import clean_text
 from getpatter.net.service import decoded, encoded
 from getpatter.net.sockets import Message, SocketRequest
 from getpatter.stt._socket import Dialect, Ended, Heard, Ready, SocketSTT
-from getpatter.types import MULAW_8K, AudioFormat, DefaultInt, Encoding
+from getpatter.types import MULAW_8K, AudioFormat, DefaultInt, DefaultStr, Encoding
 
 __all__ = ["STT", "ElevenLabsSTT"]
 
@@ -61,6 +62,7 @@ class ElevenLabsSTT(SocketSTT):
     """ElevenLabs Scribe over a socket."""
 
     provider_key = "elevenlabs_stt"
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "ELEVENLABS_API_KEY"
 
@@ -68,7 +70,7 @@ class ElevenLabsSTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str | None = "en",
+        language: str | None = DefaultStr("en"),
         model: str = "scribe_v2_realtime",
         sample_rate: int = DefaultInt(16000),
         vad_silence_threshold_secs: float = 0.5,
@@ -97,7 +99,7 @@ class ElevenLabsSTT(SocketSTT):
             )
         if isinstance(keyterms, str) or len(keyterms) > _MOST_KEYTERMS:
             raise ValueError("keyterms is a list of at most 50 words")
-        self.language = language or ""
+        self.language = str(language or "")
         self.model = str(model)
         self.input_format = AudioFormat(Encoding.PCM16, int(sample_rate))
         self._is_format_named = not isinstance(sample_rate, DefaultInt)

@@ -7,6 +7,8 @@ The route is that of `getpatter.stt.whisper`; these models answer with text only
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from getpatter.stt.whisper import BASE_URL, TranscriptionSTT
 
 __all__ = ["STT", "OpenAITranscribeSTT"]
@@ -16,6 +18,7 @@ class OpenAITranscribeSTT(TranscriptionSTT):
     """`gpt-4o-transcribe` and its kin, asked about each utterance."""
 
     provider_key = "openai_transcribe"
+    agent_settings = MappingProxyType({"language": "language"})
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 import msgspec
@@ -31,7 +32,7 @@ from getpatter.net.refusals import clean_text
 from getpatter.net.service import decoded, encoded
 from getpatter.net.sockets import Message, SocketRequest
 from getpatter.stt._socket import Dialect, Ended, Heard, Ready, SocketSTT
-from getpatter.types import AudioFormat, DefaultInt, Encoding
+from getpatter.types import AudioFormat, DefaultInt, DefaultStr, Encoding
 
 __all__ = ["STT", "SpeechmaticsSTT", "TurnDetectionMode"]
 
@@ -72,6 +73,7 @@ class SpeechmaticsSTT(SocketSTT):
     """Speechmatics over a socket."""
 
     provider_key = VENDOR
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "SPEECHMATICS_API_KEY"
     model = "enhanced"
@@ -80,7 +82,7 @@ class SpeechmaticsSTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         turn_detection_mode: TurnDetectionMode | str = TurnDetectionMode.ADAPTIVE,
         sample_rate: int = DefaultInt(16000),
         enable_diarization: bool = False,
@@ -109,12 +111,12 @@ class SpeechmaticsSTT(SocketSTT):
             known = [each.value for each in TurnDetectionMode]
             said = f"turn_detection_mode is one of {known}, not {turn_detection_mode!r}"
             raise ValueError(said) from None
-        self.language = language
+        self.language = str(language)
         self.input_format = AudioFormat(Encoding.PCM16, int(sample_rate))
         self._is_format_named = not isinstance(sample_rate, DefaultInt)
         self._mode = mode
         self._config: Mapping[str, object] = {
-            "language": language,
+            "language": str(language),
             "operating_point": self.model,
             "max_delay": _MAX_DELAY_S,
             "max_delay_mode": "flexible",

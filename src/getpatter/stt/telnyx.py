@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ from getpatter.net.refusals import clean_text
 from getpatter.net.service import decoded
 from getpatter.net.sockets import Message, SocketRequest
 from getpatter.stt._socket import Dialect, Heard, SocketSTT
-from getpatter.types import AudioFormat, DefaultInt, Encoding
+from getpatter.types import AudioFormat, DefaultInt, DefaultStr, Encoding
 
 __all__ = ["STT", "TelnyxSTT"]
 
@@ -40,6 +41,7 @@ class TelnyxSTT(SocketSTT):
     """Telnyx speech-to-text over a socket."""
 
     provider_key = "telnyx_stt"
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "TELNYX_API_KEY"
 
@@ -47,7 +49,7 @@ class TelnyxSTT(SocketSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         transcription_engine: str = "telnyx",
         sample_rate: int = DefaultInt(16000),
         model: str = "",
@@ -70,7 +72,7 @@ class TelnyxSTT(SocketSTT):
             raise ValueError(f"TelnyxSTT sample_rate is one of {_RATES}, not {sample_rate}")
         if not transcription_engine:
             raise ValueError("TelnyxSTT transcription_engine must not be empty")
-        self.language = language
+        self.language = str(language)
         self.engine = transcription_engine
         self.model = model or transcription_engine.lower()
         """The engine's model, or the engine where none is named."""

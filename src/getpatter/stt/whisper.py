@@ -9,6 +9,7 @@ newer models, and other vendors have copied it, so `base_url` may lead elsewhere
 from __future__ import annotations
 
 import hashlib
+from types import MappingProxyType
 from typing import Final, Self, TypedDict, Unpack
 
 import msgspec
@@ -17,7 +18,7 @@ from getpatter.models import Word
 from getpatter.net.messages import HttpRequest
 from getpatter.net.service import decoded
 from getpatter.stt._buffered import BufferedSTT, Understood, Utterance
-from getpatter.types import MULAW_8K, PCM16_16K, AudioFormat
+from getpatter.types import MULAW_8K, PCM16_16K, AudioFormat, DefaultStr
 
 __all__ = ["STT", "TranscriptionSTT", "WhisperSTT"]
 
@@ -37,6 +38,7 @@ class TranscriptionSTT(BufferedSTT):
     """What the recognisers of this route share; use `WhisperSTT` or `OpenAITranscribeSTT`."""
 
     provider_key = "whisper"
+    agent_settings = MappingProxyType({"language": "language"})
     vendor = VENDOR
     key_variable = "OPENAI_API_KEY"
 
@@ -54,7 +56,7 @@ class TranscriptionSTT(BufferedSTT):
             raise ValueError(f"response_format is one of {_FORMATS}, not {response_format!r}")
         if response_format == "verbose_json" and not knows_details(model):
             raise ValueError(f"{model} has no verbose_json: use response_format='json'")
-        self.language = language or ""
+        self.language = str(language or "")
         self.model = str(model)
         self.input_format: AudioFormat = PCM16_16K
         self._response_format = response_format
@@ -100,7 +102,7 @@ class WhisperSTT(TranscriptionSTT):
         self,
         api_key: str | None = None,
         *,
-        language: str = "en",
+        language: str = DefaultStr("en"),
         model: str = "whisper-1",
         response_format: str = "json",
         base_url: str = BASE_URL,

@@ -14,6 +14,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Self, TypedDict, Unpack
 
 import msgspec
@@ -61,6 +62,7 @@ class CartesiaTTS(SocketTTS):
     """
 
     provider_key = "cartesia_tts"
+    agent_settings = MappingProxyType({"language": "language", "voice": "voice"})
     vendor = VENDOR
     key_variable = "CARTESIA_API_KEY"
 
@@ -69,8 +71,8 @@ class CartesiaTTS(SocketTTS):
         api_key: str | None = None,
         *,
         model: str = "sonic-3",
-        voice: str = "f786b574-daa5-4673-aa0c-cbe3e8534c02",
-        language: str = "en",
+        voice: str = DefaultStr("f786b574-daa5-4673-aa0c-cbe3e8534c02"),
+        language: str = DefaultStr("en"),
         sample_rate: int = DefaultInt(16000),
         encoding: str = DefaultStr("pcm_s16le"),
         speed: str | float | None = None,
@@ -100,16 +102,16 @@ class CartesiaTTS(SocketTTS):
         if sample_rate not in _RATES:
             raise ValueError(f"CartesiaTTS sample_rate is one of {_RATES}, not {sample_rate}")
         self.model = str(model)
-        self.voice = voice
-        self.language = language
+        self.voice = str(voice)
+        self.language = str(language)
         self.output_format = AudioFormat(_ENCODINGS[encoding], int(sample_rate))
         self._is_format_named = not (
             isinstance(encoding, DefaultStr) and isinstance(sample_rate, DefaultInt)
         )
         self._request: Mapping[str, object] = {
             "model_id": self.model,
-            "voice": {"mode": "id", "id": voice},
-            "language": language,
+            "voice": {"mode": "id", "id": str(voice)},
+            "language": str(language),
             **_manner(self.model, speed, emotion, volume),
         }
         self._base_url = base_url

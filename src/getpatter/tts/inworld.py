@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -44,6 +45,8 @@ class InworldTTS(HttpTTS):
     """Inworld's voices, a request for each text."""
 
     provider_key = VENDOR
+    agent_settings = MappingProxyType({"language": "language", "voice": "voice"})
+    languages = "tag"
     vendor = VENDOR
     key_variable = "INWORLD_API_KEY"
     most_characters = 2000
@@ -53,7 +56,7 @@ class InworldTTS(HttpTTS):
         api_key: str | None = None,
         *,
         model: str = "inworld-tts-2",
-        voice: str = "Ashley",
+        voice: str = DefaultStr("Ashley"),
         language: str | None = None,
         audio_encoding: str = DefaultStr("PCM"),
         sample_rate: int = DefaultInt(16000),
@@ -91,7 +94,7 @@ class InworldTTS(HttpTTS):
         if not _SLOWEST <= speaking_rate <= _FASTEST:
             raise ValueError(f"speaking_rate is 0.5 to 1.5, not {speaking_rate}")
         self.model = str(model)
-        self.voice = voice
+        self.voice = str(voice)
         self.language = language or ""
         self.output_format = AudioFormat(_ENCODINGS[audio_encoding], int(sample_rate))
         self._is_format_named = not (
@@ -99,7 +102,7 @@ class InworldTTS(HttpTTS):
         )
         self._encoding = str(audio_encoding)
         self._audio: dict[str, object] = {"speaking_rate": speaking_rate, "bit_rate": bitrate}
-        self._body: dict[str, object] = {"voice_id": voice, "model_id": self.model}
+        self._body: dict[str, object] = {"voice_id": str(voice), "model_id": self.model}
         optional = {
             "language": language,
             "temperature": temperature,

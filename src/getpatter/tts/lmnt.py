@@ -7,6 +7,7 @@ Protocol: https://docs.lmnt.com/api-reference/speech/stream-speech
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final, Self, TypedDict, Unpack
 
 from getpatter.net.messages import HttpRequest
@@ -40,6 +41,7 @@ class LMNTTTS(HttpTTS):
     """LMNT's voices, a request for each text."""
 
     provider_key = VENDOR
+    agent_settings = MappingProxyType({"voice": "voice"})
     vendor = VENDOR
     key_variable = "LMNT_API_KEY"
     most_characters = 5000
@@ -49,7 +51,7 @@ class LMNTTTS(HttpTTS):
         api_key: str | None = None,
         *,
         model: str = "blizzard",
-        voice: str = "leah",
+        voice: str = DefaultStr("leah"),
         language: str | None = None,
         format: str = DefaultStr("raw"),  # noqa: A002 - as documented
         sample_rate: int = DefaultInt(16000),
@@ -81,7 +83,7 @@ class LMNTTTS(HttpTTS):
         if temperature < 0 or not 0 <= top_p <= 1:
             raise ValueError(f"temperature {temperature} or top_p {top_p} is out of range")
         self.model = str(model)
-        self.voice = voice
+        self.voice = str(voice)
         self.language = language or ("en" if self.model == "aurora" else "auto")
         self.output_format = AudioFormat(_FORMATS[format], int(sample_rate))
         self._is_format_named = not (
@@ -89,7 +91,7 @@ class LMNTTTS(HttpTTS):
         )
         self._wire_format = "pcm_s16le" if format == "raw" else str(format)
         self._body: dict[str, object] = {
-            "voice": voice,
+            "voice": str(voice),
             "model": self.model,
             "language": self.language,
             "temperature": temperature,

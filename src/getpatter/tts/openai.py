@@ -8,12 +8,13 @@ call's resampler takes it to the carrier's rate.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final, Self, TypedDict, Unpack
 
 from getpatter.net.messages import HttpRequest
 from getpatter.net.service import encoded
 from getpatter.tts._http import HttpTTS
-from getpatter.types import PCM16_24K
+from getpatter.types import PCM16_24K, DefaultStr
 
 __all__ = ["TTS", "OpenAITTS"]
 
@@ -39,6 +40,7 @@ class OpenAITTS(HttpTTS):
     """
 
     provider_key = "openai_tts"
+    agent_settings = MappingProxyType({"voice": "voice"})
     vendor = VENDOR
     key_variable = "OPENAI_API_KEY"
     most_characters = 4096
@@ -47,7 +49,7 @@ class OpenAITTS(HttpTTS):
         self,
         api_key: str | None = None,
         *,
-        voice: str = "alloy",
+        voice: str = DefaultStr("alloy"),
         model: str = "gpt-4o-mini-tts",
         instructions: str | None = None,
         speed: float | None = None,
@@ -79,7 +81,7 @@ class OpenAITTS(HttpTTS):
         super().__init__(
             api_key,
             {
-                "voice": self.voice,
+                "voice": voice,
                 "model": self.model,
                 "instructions": instructions,
                 "speed": speed,

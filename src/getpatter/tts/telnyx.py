@@ -18,6 +18,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
@@ -28,7 +29,7 @@ from getpatter.net.refusals import clean_text
 from getpatter.net.service import decoded, encoded
 from getpatter.net.sockets import Message, SocketRequest
 from getpatter.tts._socket import Failed, SocketTTS, Sound, Spoken, VoiceDialect, VoiceNews
-from getpatter.types import PCM16_16K, PCM16_24K, AudioFormat, Encoding
+from getpatter.types import PCM16_16K, PCM16_24K, AudioFormat, DefaultStr, Encoding
 
 __all__ = ["TTS", "TelnyxTTS"]
 
@@ -44,6 +45,7 @@ class TelnyxTTS(SocketTTS):
     """Telnyx text-to-speech over a socket."""
 
     provider_key = "telnyx_tts"
+    agent_settings = MappingProxyType({"voice": "voice"})
     vendor = VENDOR
     key_variable = "TELNYX_API_KEY"
     most_characters = 1000
@@ -52,7 +54,7 @@ class TelnyxTTS(SocketTTS):
         self,
         api_key: str | None = None,
         *,
-        voice: str = "Telnyx.NaturalHD.astra",
+        voice: str = DefaultStr("Telnyx.NaturalHD.astra"),
         base_url: str = BASE_URL,
     ) -> None:
         """Configure; nothing is opened.
@@ -68,7 +70,7 @@ class TelnyxTTS(SocketTTS):
         provider, _, rest = voice.partition(".")
         if not provider or not rest:
             raise ValueError(f"TelnyxTTS voice is Provider.Model.Voice, not {voice!r}")
-        self.voice = voice
+        self.voice = str(voice)
         self.model = f"{provider}.{rest.rpartition('.')[0]}".rstrip(".")
         """What is charged: the voice without its own name."""
         self._has_one_rate = rest.partition(".")[0].lower() in _ONE_RATE
