@@ -350,3 +350,18 @@ async def test_an_answer_that_does_not_come_is_asked_for_again(engine: Engine) -
     # An engine that says that it has begun may think for longer; one that says nothing may not.
     acknowledges = engine.name.startswith("openai")
     assert max(pauses(call)) < (18 if acknowledges else 12.5)
+
+
+# ------------------------------------------------------------------------------------------- cost
+
+
+@in_virtual_time
+async def test_what_cached_tokens_saved_is_told_and_is_off_the_price_already() -> None:
+    (engine,) = [each for each in ENGINES if each.name == "openai"]
+    desk = Desk(engine, ANSWER)
+    ended, _ = await desk.talk(say("when"), listen(gap_ms=GAP_MS), hang_up())
+    cost = ended.end["metrics"].cost
+    # Two responses with 64 cached tokens of text each, at 0.06 instead of 0.60 dollars a million.
+    assert cost.llm_cached_savings == pytest.approx(2 * 64 * (0.60 - 0.06) / 1e6)
+    assert cost.llm > 0
+    assert cost.total == pytest.approx(cost.stt + cost.tts + cost.llm + cost.telephony)

@@ -60,8 +60,9 @@ ROWS: Final = (
     Row("ElevenLabsConvAI", "engines.elevenlabs:ConvAI", "ELEVENLABS_API_KEY", {"agent_id": "", "voice": ""},
         {"agent_id": "agent-1"}),
     Row("GeminiLive", "engines.google:Live", "GEMINI_API_KEY",
-        {"voice": "Puck", "language": "en-US", "temperature": 0.8}),
-    Row("UltravoxRealtime", "engines.ultravox:Realtime", "ULTRAVOX_API_KEY", {"voice": ""}),
+        {"model": "gemini-3.8-live", "voice": "Puck", "language": "en-US", "temperature": 0.8, "base_url": ""}),
+    Row("UltravoxRealtime", "engines.ultravox:Realtime", "ULTRAVOX_API_KEY",
+        {"model": "ultravox-v0.7", "voice": "", "base_url": ""}),
     # recognisers
     Row("DeepgramSTT", "stt.deepgram:STT", "DEEPGRAM_API_KEY",
         {"language": "en", "model": "nova-3", "encoding": "linear16", "sample_rate": 16000, "endpointing_ms": 150,

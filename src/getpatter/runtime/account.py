@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from getpatter.core import messages as m
@@ -140,7 +140,8 @@ class Account:
         identity = self.identity
         line = calculate_telephony_cost(identity.carrier, seconds, identity.direction, self.pricing)
         telephony = self._priced(line, identity.carrier, "")
-        return CostBreakdown(stt, tts, llm, telephony, stt + tts + llm + telephony)
+        saved = sum(self._tokens(_uncached(each)) for each in self.usage) - llm
+        return CostBreakdown(stt, tts, llm, telephony, stt + tts + llm + telephony, saved)
 
     def _hearing(self) -> float:
         return sum(
@@ -215,3 +216,17 @@ class Account:
             _warned.add(name)
             logger.warning("cost.unpriced provider=%s model=%s", provider, model)
         return 0.0
+
+
+def _uncached(usage: Usage | ModelUsage) -> Usage | ModelUsage:
+    """The same work for a vendor who had kept nothing of it."""
+    if isinstance(usage, ModelUsage):
+        tokens = usage.input_tokens + usage.cache_read_tokens
+        return replace(usage, input_tokens=tokens, cache_read_tokens=0)
+    return replace(
+        usage,
+        input_text_tokens=usage.input_text_tokens + usage.cached_text_tokens,
+        input_audio_tokens=usage.input_audio_tokens + usage.cached_audio_tokens,
+        cached_text_tokens=0,
+        cached_audio_tokens=0,
+    )
