@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import pytest
@@ -337,3 +338,52 @@ def test_what_a_handoff_cannot_honour_is_said(caplog: pytest.LogCaptureFixture) 
     service = FakeRealtime()
     engine_desk(service, handoffs={"billing": billing(tts=ScriptedTTS())})
     assert caplog.messages == ["agent.handoff_ignores name=billing mode=engine parameters=tts"]
+
+
+# ------------------------------------------------------------------- tools that take long, in an engine
+
+
+@in_virtual_time
+async def test_an_engine_says_progress_and_reassurance_while_a_tool_runs() -> None:
+    async def search(args: Any, ctx: Any) -> Any:
+        await asyncio.sleep(2)
+        yield {"progress": "Half of it is done."}
+        await asyncio.sleep(3)
+        yield {"result": "found"}
+
+    tool = Tool(
+        "search", handler=search, reassurance={"message": "Still looking.", "after_ms": 800}
+    )
+    service = FakeRealtime(heard=["Search."], says=[Calls([("search", {})]), Says("Found it.")])
+    async with Simulation(engine_desk(service, tools=[tool])) as phone:
+        call = await phone.talk(polite("search please", gap_ms=6000))
+    said = " ".join(text for role, text in phone.transcript(call.sid) if role == "assistant")
+    assert said == "Hello. Still looking. Half of it is done. Found it."
+    assert not service.problems
+
+
+@in_virtual_time
+async def test_an_interruption_cancels_a_tool_of_an_engine_that_wants_it() -> None:
+    ended: list[str] = []
+
+    async def slow(args: Any, ctx: Any) -> str:
+        try:
+            await asyncio.sleep(8)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return "late"
+
+    tool = Tool("slow", handler=slow, cancel_on_interrupt=True)
+    service = FakeRealtime(
+        heard=["Search.", "Never mind."],
+        says=[
+            Calls([("slow", {})], text="I look it up for you, one moment please."),
+            Says("Fine."),
+        ],
+    )
+    steps = [listen(), say("search please"), wait(1800), say("never mind it please"), wait(4000)]
+    async with Simulation(engine_desk(service, tools=[tool])) as phone:
+        call = await phone.talk(Caller(*steps, hang_up(), voice=babble))
+    assert ended == ["cancelled"]
+    assert "Fine." in str(phone.transcript(call.sid))
