@@ -230,10 +230,18 @@ def free_port() -> int:
 class Stage:
     """A phone that serves, behind a simulated carrier."""
 
-    def __init__(self, ways: Ways, *, agent: Mapping[str, Any], serving: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        ways: Ways,
+        *,
+        agent: Mapping[str, Any],
+        serving: Mapping[str, Any],
+        phone: Mapping[str, Any],
+        account: Mapping[str, Any],
+    ) -> None:
         """Prepare; `playing` opens it."""
         self.ways = ways
-        self.carrier: Any = ways.make(number=OURS)
+        self.carrier: Any = ways.make(number=OURS, **account)
         self.stt = CountedSTT([WORDS] * 3)
         self.tts = ScriptedTTS()
         self.llm = ScriptedLLM([REPLY])
@@ -251,6 +259,7 @@ class Stage:
         }
         """Options of `serve`; a class among them is made anew for each stage."""
         self._agent_options = dict(agent)
+        self._phone_options = {"persist": False} | dict(phone)
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -261,13 +270,16 @@ class Stage:
         await self.carrier.__aenter__()
         self.carrier.server = f"127.0.0.1:{self.port}"
         self.phone = Patter(
-            carrier=self.carrier.carrier(), phone_number=OURS, webhook_url=HOST, persist=False
+            carrier=self.carrier.carrier(),
+            phone_number=OURS,
+            webhook_url=HOST,
+            **self._phone_options,
         )
         for name in ("recording_ready", "call_started", "call_ended", "error", "callback_error"):
             self.phone.events.on(name, partial(self._told, name))
         options = dict(self.serving)
         unused = {"llm": None} if "on_message" in options else {}
-        agent = self.agent(**unused, **self._agent_options)
+        agent = self.agent(**(unused | self._agent_options))
         self._running = asyncio.create_task(
             self.phone.serve(
                 agent,
@@ -452,9 +464,13 @@ async def playing(
     *,
     agent: Mapping[str, Any] | None = None,
     serving: Mapping[str, Any] | None = None,
+    phone: Mapping[str, Any] | None = None,
+    account: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:
-    """A stage that is open meanwhile."""
-    stage = Stage(ways, agent=agent or {}, serving=serving or {})
+    """A stage that is open meanwhile. `phone`: options of `Patter`; `account`: of the simulated carrier."""
+    stage = Stage(
+        ways, agent=agent or {}, serving=serving or {}, phone=phone or {}, account=account or {}
+    )
     try:
         await stage.open()
         yield stage

@@ -114,6 +114,11 @@ def bind_host() -> str:
     return setting("PATTER_BIND_HOST", DEFAULT_BIND_HOST)
 
 
+def shows_error_text() -> bool:
+    """`PATTER_LOG_ERROR_TEXT`: whether log lines hold the text of exceptions that are not ours."""
+    return is_on("PATTER_LOG_ERROR_TEXT")
+
+
 def retention_days() -> int:
     """`PATTER_LOG_RETENTION_DAYS`: days of persisted calls to keep; 0 keeps everything."""
     value = setting("PATTER_LOG_RETENTION_DAYS", str(DEFAULT_RETENTION_DAYS))

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScheduleHandle", "schedule_cron", "schedule_interval", "schedule_once", "shutdown"]
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[], object]
@@ -89,8 +91,10 @@ class ScheduleHandle:
             answer = self._callback()
             if inspect.isawaitable(answer):
                 await answer
-        except Exception:
-            logger.exception("schedule.failed schedule=%s", self._name)
+        except Exception as error:
+            logger.exception(
+                "schedule.failed schedule=%s", self._name, exc_info=without_text(error)
+            )
 
 
 _handles: set[ScheduleHandle] = set()

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from getpatter.errors import ToolSchemaError
 from getpatter.tool_schema import FunctionSchema, JsonSchema, function_schema, type_schema
+from getpatter.types import shown_url
 
 Effect: TypeAlias = Literal["read", "write", "irreversible"]
 Reassurance: TypeAlias = str | Mapping[str, object]
@@ -86,6 +87,11 @@ class Tool:
         object.__setattr__(self, "parameters", _checked_parameters(self.name, self.parameters))
         if isinstance(self.reassurance, Mapping):
             object.__setattr__(self, "reassurance", dict(self.reassurance))
+
+    def __repr__(self) -> str:
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values["webhook_url"] = shown_url(self.webhook_url)
+        return f"Tool({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def schema(self) -> JsonSchema:

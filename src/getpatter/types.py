@@ -107,6 +107,17 @@ def masked(number: str) -> str:
     return f"***{digits}"
 
 
+def shown_url(url: str) -> str:
+    """A URL as a log, an error or a `repr` may show it: without user, password, and the values of its query."""
+    head, mark, query = url.partition("?")
+    scheme, slashes, rest = head.rpartition("//")
+    place, slash, path = rest.partition("/")
+    if "@" in place:
+        place = "***@" + place.rpartition("@")[2]
+    values = re.sub(r"=[^&#]*", "=***", query) if "=" in query else "***" * bool(query)
+    return f"{scheme}{slashes}{place}{slash}{path}{mark}{values}"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class PhoneNumber:
     """A caller's or callee's number as the carrier gave it; shows itself masked."""

@@ -365,3 +365,29 @@ def test_the_log_page_lists_what_is_logged() -> None:
     assert not missing, f"add to, or correct in, docs/reference/logs.md: {missing}"
     stale = sorted(set(rows) - set(source))
     assert not stale, f"no longer logged; remove from docs/reference/logs.md: {stale}"
+
+
+def _shows_text(call: ast.Call) -> bool:
+    """Whether this call logs an exception as it is."""
+    given = {each.arg: each.value for each in call.keywords}
+    match given.get("exc_info"):
+        case None:
+            return isinstance(call.func, ast.Attribute) and ast.unparse(call.func) == (
+                "logger.exception"
+            )
+        case ast.Call(func=ast.Name(id="without_text")):
+            return False
+        case _:
+            return True
+
+
+def test_an_exception_is_logged_without_its_text() -> None:
+    """It may quote what a caller said: `getpatter/tracebacks.py`. The command line's `--debug` is its user's own."""
+    named = [
+        f"{_name(path)}:{node.lineno}"
+        for path in _modules()
+        if not _name(path).startswith(("testing/", "cli/"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call) and _shows_text(node)
+    ]
+    assert not named, f"exc_info=without_text(error): {named}"

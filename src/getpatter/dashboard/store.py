@@ -17,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from getpatter.dashboard import archive
 from getpatter.dashboard.archive import ACTIVE, Record
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -319,8 +320,8 @@ class MetricsStore:
         for listener in list(self._listeners):
             try:
                 listener(name, data)
-            except Exception:
-                logger.exception("store.listener_failed")
+            except Exception as error:
+                logger.exception("store.listener_failed", exc_info=without_text(error))
 
     # ----------------------------------------------------------------------------------- from disk
 

@@ -23,7 +23,7 @@ from getpatter.errors import WireError
 from getpatter.net.messages import Exchange, HttpRequest
 from getpatter.net.refusals import refusal
 from getpatter.net.sockets import SocketRequest
-from getpatter.types import MULAW_8K, PCM16_16K, AudioFormat, Encoding
+from getpatter.types import MULAW_8K, PCM16_16K, AudioFormat, Encoding, shown_url
 
 VENDOR: Final = "elevenlabs"
 BASE_URL: Final = "https://api.elevenlabs.io"
@@ -58,7 +58,7 @@ class ElevenLabsConvAI:
         )
         url = (self.base_url or BASE_URL).rstrip("/")
         if not url.startswith(("https://", "http://")):
-            raise ValueError(f"base_url must begin with https://, got {url[:40]!r}")
+            raise ValueError(f"base_url must begin with https://, got {shown_url(url)[:40]!r}")
         object.__setattr__(self, "api_key", key)
         object.__setattr__(self, "agent_id", agent)
         object.__setattr__(self, "base_url", url)

@@ -16,7 +16,7 @@ from getpatter.core.engine_manners import EngineManners
 from getpatter.engines._google_dialect import LiveDialect, Settings
 from getpatter.engines._google_events import VENDOR
 from getpatter.engines.base import Briefing
-from getpatter.types import DefaultStr
+from getpatter.types import DefaultStr, shown_url
 
 BASE_URL: Final = "https://generativelanguage.googleapis.com"
 MODEL: Final = "gemini-3.8-live"
@@ -53,7 +53,9 @@ class GeminiLive:
         key = config.credential(("GEMINI_API_KEY", "GOOGLE_API_KEY"), self.api_key, owner=owner)
         url = (self.base_url or BASE_URL).rstrip("/")
         if not url.startswith(("https://", "http://", "wss://", "ws://")):
-            raise ValueError(f"base_url must begin with https:// or wss://, got {url[:40]!r}")
+            raise ValueError(
+                f"base_url must begin with https:// or wss://, got {shown_url(url)[:40]!r}"
+            )
         if not 0 <= self.temperature <= HOTTEST:
             raise ValueError(f"temperature must be from 0 to {HOTTEST:g}, got {self.temperature!r}")
         object.__setattr__(self, "api_key", key)

@@ -15,7 +15,7 @@ from getpatter.agent_parts import RealtimeTurnDetection
 from getpatter.core.engine_manners import EngineManners
 from getpatter.engines._openai_dialect import RealtimeDialect, Settings
 from getpatter.engines.base import Briefing
-from getpatter.types import DefaultStr
+from getpatter.types import DefaultStr, shown_url
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ class OpenAIRealtime:
         key = config.credential("OPENAI_API_KEY", self.api_key, owner=type(self).__name__)
         url = self.base_url or config.setting("OPENAI_BASE_URL", BASE_URL)
         if not url.startswith(("https://", "http://", "wss://", "ws://")):
-            raise ValueError(f"base_url must begin with https:// or wss://, got {url[:40]!r}")
+            raise ValueError(
+                f"base_url must begin with https:// or wss://, got {shown_url(url)[:40]!r}"
+            )
         object.__setattr__(self, "api_key", key)
         object.__setattr__(self, "base_url", url)
         _check_choice("noise_reduction", self.noise_reduction, _NOISE_REDUCTIONS)

@@ -22,7 +22,7 @@ from getpatter.errors import WireError
 from getpatter.net.messages import Exchange, HttpRequest
 from getpatter.net.refusals import refusal
 from getpatter.net.sockets import SocketRequest
-from getpatter.types import AudioFormat, DefaultStr, Encoding
+from getpatter.types import AudioFormat, DefaultStr, Encoding, shown_url
 
 VENDOR: Final = "ultravox"
 BASE_URL: Final = "https://api.ultravox.ai"
@@ -65,7 +65,7 @@ class UltravoxRealtime:
         key = config.credential("ULTRAVOX_API_KEY", self.api_key, owner=type(self).__name__)
         url = (self.base_url or BASE_URL).rstrip("/")
         if not url.startswith(("https://", "http://")):
-            raise ValueError(f"base_url must begin with https://, got {url[:40]!r}")
+            raise ValueError(f"base_url must begin with https://, got {shown_url(url)[:40]!r}")
         object.__setattr__(self, "api_key", key)
         object.__setattr__(self, "base_url", url)
 

@@ -22,6 +22,7 @@ from getpatter.net.messages import HttpRequest
 from getpatter.net.refusals import clean_text, refusal, unreachable
 from getpatter.net.service import Service
 from getpatter.net.tasks import TaskNest
+from getpatter.types import shown_url
 
 FIRST_TOKEN_S: Final = 15.0
 _TAIL_S: Final = 1.0
@@ -66,7 +67,7 @@ class Model(Service):
         is_address = address.scheme in {"http", "https"} and bool(address.hostname)
         if not is_address and (base_url or self.has_base_url):
             raise ValueError(
-                f"{type(self).__name__}: base_url must be http(s)://..., not {base_url!r}"
+                f"{type(self).__name__}: base_url must be http(s)://..., not {shown_url(base_url)!r}"
             )
         if not timeout > 0:
             raise ValueError(f"{type(self).__name__}: timeout must be positive, not {timeout!r}")

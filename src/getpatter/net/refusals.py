@@ -37,7 +37,8 @@ _SECRETS: Final = (
     re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{28,}\b"),
 )
 _SECRET_NAME: Final = re.compile(r"(?i)key|token|secret|auth|sig|pass|jwt|access")
-_NUMBER: Final = re.compile(r"(?:\+|%2B|\b00)?\d{8,15}\b")
+_NUMBER: Final = re.compile(r"(?:\+|%2B|\b00)?\d{8,15}\b|\b\d(?:[ .\-]?\d){11,18}\b")
+"""A phone number in one piece; a phone or card number in groups. A date with an hour has fewer digits."""
 
 
 def refusal(

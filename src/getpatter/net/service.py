@@ -16,7 +16,7 @@ from getpatter.config import credential
 from getpatter.errors import WireError
 from getpatter.net.http import HttpClient
 from getpatter.net.warm import WarmSockets
-from getpatter.types import DefaultStr
+from getpatter.types import DefaultStr, shown_url
 
 _T = TypeVar("_T")
 
@@ -118,7 +118,11 @@ class Service:
         self._is_original = False
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        options = {
+            name: shown_url(value) if name.endswith("_url") and isinstance(value, str) else value
+            for name, value in self._options.items()
+        }
+        shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"{type(self).__name__}({shown})"
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -36,6 +36,8 @@ from getpatter.net.tls import loaded_client_context
 
 __all__ = ["Message", "OnClose", "OnMessage", "SocketRequest", "WebSocket"]
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 OPEN_LIMIT_S: Final = 5.0
@@ -354,7 +356,9 @@ class WebSocket:
             self.bad_frames += 1
             logger.warning("socket.message_dropped vendor=%s reason=%s", self._vendor, error)
         except Exception as error:
-            logger.exception("socket.reader_failed vendor=%s", self._vendor)
+            logger.exception(
+                "socket.reader_failed vendor=%s", self._vendor, exc_info=without_text(error)
+            )
             failure = PatterConnectionError(
                 f"{self._vendor}: our reader failed: {type(error).__name__}",
                 vendor=self._vendor,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from getpatter.errors import CallEndedError
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,6 @@ class TaskNest:
         if error is None:
             return
         if self._on_error is None:
-            logger.error("task.failed task=%s", task.get_name(), exc_info=error)
+            logger.error("task.failed task=%s", task.get_name(), exc_info=without_text(error))
         else:
             self._on_error(task.get_name(), error)

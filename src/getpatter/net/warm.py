@@ -16,6 +16,7 @@ from typing import Final
 from getpatter.errors import CallEndedError, PatterError
 from getpatter.net.sockets import SocketRequest, WebSocket
 from getpatter.net.tasks import TaskNest
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class WarmSockets:
         if isinstance(error, PatterError):
             logger.info("warm_sockets.failed what=%s reason=%s", name, error)
         else:
-            logger.error("warm_sockets.failed what=%s", name, exc_info=error)
+            logger.error("warm_sockets.failed what=%s", name, exc_info=without_text(error))
 
 
 def _socket_of(parked: _Parked) -> WebSocket | None:

@@ -16,6 +16,7 @@ from typing import Final
 from getpatter.events import PatterEventType
 from getpatter.net.tasks import TaskNest
 from getpatter.observability.payloads import name_of, own_copy
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +210,10 @@ class _Ear:
     def _note_failed(self, error: BaseException) -> None:
         self._desk.failed += 1
         logger.error(
-            "event_bus.listener_failed event=%s listener=%s", self._kind, self._name, exc_info=error
+            "event_bus.listener_failed event=%s listener=%s",
+            self._kind,
+            self._name,
+            exc_info=without_text(error),
         )
 
 

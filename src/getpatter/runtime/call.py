@@ -36,6 +36,7 @@ from getpatter.runtime.later_stream import LaterStream
 from getpatter.runtime.local_recording import LocalRecording
 from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.runtime.wheel import PacingWheel
+from getpatter.tracebacks import without_text
 from getpatter.types import PCM16_8K, AudioFormat, Encoding, Instant
 from getpatter.vad.silero_batch import Verdict
 
@@ -462,7 +463,7 @@ class Call:
 
     def failed(self, error: Exception) -> None:
         """Something of ours broke; this call ends, no other notices."""
-        logger.error("call.failed error=%s", type(error).__name__, exc_info=error)
+        logger.error("call.failed error=%s", type(error).__name__, exc_info=without_text(error))
         self.deadline = None
         if not self._is_over:
             self._finish("carrier_error")

@@ -20,6 +20,7 @@ from getpatter.errors import CallEndedError
 from getpatter.observability.payloads import name_of, own_copy
 from getpatter.runtime import clock
 from getpatter.runtime.tasks import TaskNest
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,10 @@ class Callbacks:
             )
         else:
             logger.error(
-                "callback.failed callback=%s function=%s", job.name, function, exc_info=error
+                "callback.failed callback=%s function=%s",
+                job.name,
+                function,
+                exc_info=without_text(error),
             )
         if self._on_error is not None:
             self._on_error(CallbackFailed(self._call_id, job.name, function, error))
@@ -382,8 +386,8 @@ def _close_later(close: Callable[[], object], step: asyncio.Future[object]) -> N
         step.exception()
     try:
         close()
-    except Exception:
-        logger.exception("on_message.close_failed")
+    except Exception as error:
+        logger.exception("on_message.close_failed", exc_info=without_text(error))
 
 
 def _log_unspeakable(value: object) -> None:

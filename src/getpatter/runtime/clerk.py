@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from getpatter.models import CallMetrics, CostBreakdown, TurnMetrics
     from getpatter.observability.call_log import CallLogger
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 
@@ -72,7 +74,9 @@ class Clerk:
         try:
             write(*what)
         except Exception as error:
-            logger.warning("store.failed error=%s", type(error).__name__, exc_info=True)
+            logger.warning(
+                "store.failed error=%s", type(error).__name__, exc_info=without_text(error)
+            )
 
     def placed(self, payload: Mapping[str, object]) -> None:
         """The carrier has accepted our call."""

@@ -10,6 +10,7 @@ from typing import Final, cast
 from getpatter.core import messages as m
 from getpatter.runtime.services import of_its_own
 from getpatter.runtime.wording import settle
+from getpatter.tracebacks import without_text
 from getpatter.turn_taking import BargeInStrategy
 
 logger = logging.getLogger(__name__)
@@ -79,5 +80,5 @@ def _warn(strategy: object, error: Exception) -> None:
         "barge_in.strategy_failed kind=%s error=%s",
         type(strategy).__name__,
         type(error).__name__,
-        exc_info=True,
+        exc_info=without_text(error),
     )

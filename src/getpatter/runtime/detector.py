@@ -8,6 +8,7 @@ from typing import Final
 
 from getpatter.runtime import clock
 from getpatter.runtime.wheel import PacingWheel
+from getpatter.tracebacks import without_text
 from getpatter.types import Encoding, Instant
 from getpatter.vad.silero_batch import SileroBatch, Verdict
 
@@ -66,4 +67,6 @@ class SharedDetector:
 
     def failed(self, error: Exception) -> None:
         """The network itself failed: recognisers still hear, interruption by voice does not."""
-        logger.error("vad.batch_failed error=%s", type(error).__name__, exc_info=error)
+        logger.error(
+            "vad.batch_failed error=%s", type(error).__name__, exc_info=without_text(error)
+        )

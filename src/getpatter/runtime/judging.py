@@ -11,6 +11,7 @@ from typing import Final, cast
 from getpatter.audio.convert import converter
 from getpatter.core import messages as m
 from getpatter.runtime.wording import settle
+from getpatter.tracebacks import without_text
 from getpatter.turn_taking import TurnDetector
 from getpatter.types import PCM16_16K, AudioFormat
 
@@ -66,7 +67,7 @@ class Judging:
                 "turn_detector.failed kind=%s error=%s",
                 type(self._detector).__name__,
                 type(error).__name__,
-                exc_info=True,
+                exc_info=without_text(error),
             )
             is_over = True
         self._report(m.TurnJudged(number, is_over))

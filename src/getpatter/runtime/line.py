@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from getpatter.agent import Agent
     from getpatter.runtime.outbound import Attempt
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 Callback = Callable[..., object]
@@ -421,7 +423,10 @@ class Line:
             await work
         except Exception as error:
             logger.exception(
-                "call.step_failed call=%s error=%s", self.identity, type(error).__name__
+                "call.step_failed call=%s error=%s",
+                self.identity,
+                type(error).__name__,
+                exc_info=without_text(error),
             )
 
     async def abandon(self) -> None:
@@ -585,7 +590,10 @@ class Line:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         logger.error(
-            "call.task_failed task=%s error=%s", name, type(error).__name__, exc_info=error
+            "call.task_failed task=%s error=%s",
+            name,
+            type(error).__name__,
+            exc_info=without_text(error),
         )
 
 

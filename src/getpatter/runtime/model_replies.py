@@ -29,6 +29,8 @@ from getpatter.types import Instant
 if TYPE_CHECKING:
     from getpatter.agent import Agent
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 PHONE_PREAMBLE: Final = (
@@ -187,7 +189,7 @@ class ModelReplies:
                 "llm.request_failed provider=%s error=%s",
                 name_of_provider(self._llm),
                 broken.reason,
-                exc_info=broken.__cause__,
+                exc_info=without_text(broken.__cause__),
             )
             refusal = broken.__cause__
             if isinstance(refusal, AuthenticationError):

@@ -18,6 +18,7 @@ from getpatter.core import messages as m
 from getpatter.net.standby import may_help
 from getpatter.runtime import clock
 from getpatter.runtime.losses import shown
+from getpatter.tracebacks import without_text
 from getpatter.tts.base import TTSProvider, output_format
 from getpatter.types import PCM16_16K, AudioFormat
 
@@ -200,7 +201,9 @@ class Mouth:
                 await self._voice(piece, worded.text)
             self._report(m.PieceDone(piece.piece))
         except Exception as error:
-            logger.warning("tts.piece_failed error=%s", type(error).__name__, exc_info=True)
+            logger.warning(
+                "tts.piece_failed error=%s", type(error).__name__, exc_info=without_text(error)
+            )
             self._failed(error)
             self._report(m.PieceDone(piece.piece, failed=True))
 

@@ -16,6 +16,7 @@ from getpatter.core import messages as m
 from getpatter.core.guardrails import GuardRule, check_terms, screen
 from getpatter.runtime.wording import CHECK_WITHIN, settle
 from getpatter.tools import Guardrail
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,11 @@ class Screening:
             async with asyncio.timeout(CHECK_WITHIN):
                 return bool(await settle(check(text.strip())))
         except Exception as error:
-            logger.warning("guardrail.check_failed error=%s", type(error).__name__, exc_info=True)
+            logger.warning(
+                "guardrail.check_failed error=%s",
+                type(error).__name__,
+                exc_info=without_text(error),
+            )
             return True
 
 

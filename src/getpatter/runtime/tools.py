@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from getpatter.tools import Tool
     from getpatter.types import Instant
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 HANDLER_LIMIT: Final = 30.0
@@ -336,7 +338,7 @@ class ToolExecutor:
         if task.cancelled():
             answer = failure("The tool was stopped.")
         elif (error := task.exception()) is not None:
-            logger.error("tool.failed tool=%s", run.tool.name, exc_info=error)
+            logger.error("tool.failed tool=%s", run.tool.name, exc_info=without_text(error))
             answer = failure("The tool failed.")
         else:
             answer = task.result()
@@ -387,15 +389,15 @@ class ToolExecutor:
             logger.warning("tool.too_slow tool=%s limit_s=%g", run.tool.name, limit)
             self._await_thread(run)
             return failure(f"The tool did not answer within {limit:g} s.")
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 self._await_thread(run)
                 raise
-            logger.exception("tool.failed tool=%s", run.tool.name)
+            logger.exception("tool.failed tool=%s", run.tool.name, exc_info=without_text(error))
             return failure("The tool failed.")
-        except Exception:
-            logger.exception("tool.failed tool=%s", run.tool.name)
+        except Exception as error:
+            logger.exception("tool.failed tool=%s", run.tool.name, exc_info=without_text(error))
             return failure("The tool failed.")
         return answer_of(result)
 

@@ -19,6 +19,7 @@ from array import array
 from typing import Final, Protocol
 
 from getpatter.runtime import clock
+from getpatter.tracebacks import without_text
 from getpatter.types import Instant
 
 logger = logging.getLogger(__name__)
@@ -225,6 +226,6 @@ class PacingWheel:
     def _report(self, place: _Place, error: Exception) -> None:
         try:
             place.call.failed(error)
-        except Exception:
-            logger.exception("wheel.call_forgotten")
+        except Exception as failure:
+            logger.exception("wheel.call_forgotten", exc_info=without_text(failure))
             self.forget(place.call)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from getpatter.agent import Agent, HookContext
     from getpatter.tools import Guardrail
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 CHECK_WITHIN: Final = 1.0
@@ -102,7 +104,11 @@ class Script:
             async with asyncio.timeout(CHECK_WITHIN):
                 return bool(await settle(check(text)))
         except Exception as error:
-            logger.warning("guardrail.check_failed error=%s", type(error).__name__, exc_info=True)
+            logger.warning(
+                "guardrail.check_failed error=%s",
+                type(error).__name__,
+                exc_info=without_text(error),
+            )
             return True
 
     def _transformed(self, text: str) -> str:
@@ -140,5 +146,10 @@ async def guarded(
     try:
         return await settle(hook(*arguments))
     except Exception as error:
-        logger.warning("hook.failed stage=%s error=%s", stage, type(error).__name__, exc_info=True)
+        logger.warning(
+            "hook.failed stage=%s error=%s",
+            stage,
+            type(error).__name__,
+            exc_info=without_text(error),
+        )
         return unchanged

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, Protocol, runtime_checkable
 
 from getpatter.core import messages as m
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -115,5 +116,7 @@ class Writer:
                 if close is not None:
                     await close()
         except Exception as error:
-            logger.exception("reply.failed error=%s", type(error).__name__)
+            logger.exception(
+                "reply.failed error=%s", type(error).__name__, exc_info=without_text(error)
+            )
             self._report(m.ReplyFailed(command.reply, type(error).__name__))

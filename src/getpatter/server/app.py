@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from getpatter.carriers.base import Carrier
     from getpatter.runtime.media import Switchboard
 
+from getpatter.tracebacks import without_text
+
 logger = logging.getLogger(__name__)
 
 _HEALTH: Final = "/health"
@@ -79,9 +81,9 @@ class PhoneApp:
         try:
             # Routes raise their 404 and 405, for us to word, only for something they take for an app.
             await self._inner({**scope, "app": self}, receive, send_guarded)
-        except Exception:
+        except Exception as error:
             error_id = self._new_error_id()
-            logger.exception("server.failed id=%s", error_id)
+            logger.exception("server.failed id=%s", error_id, exc_info=without_text(error))
             if has_begun:
                 raise
             await JSONResponse({"id": error_id}, 500)(scope, receive, send_guarded)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Final, Literal, Protocol
 
@@ -23,6 +24,7 @@ from getpatter.carriers.base import StreamStarted
 from getpatter.runtime.media import MediaListener, MediaSocket
 from getpatter.server.door import Door, Knock, Refused, Waiting
 from getpatter.server.gate import Entry, MediaGate
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,11 @@ class Visit:
 
     def failed(self) -> None:
         """A listener raised, which it must not. To be called from the `except` clause."""
-        logger.exception("media.listener_failed carrier=%s", self._entry.carrier.name)
+        logger.exception(
+            "media.listener_failed carrier=%s",
+            self._entry.carrier.name,
+            exc_info=without_text(sys.exception()),
+        )
         self.deliver = _ignore
         self._outlet.close(_INTERNAL_ERROR, "")
 
@@ -157,8 +163,12 @@ class Visit:
                 token=token,
                 socket=self._outlet,
             )
-        except Exception:
-            logger.exception("media.admission_failed carrier=%s", entry.carrier.name)
+        except Exception as error:
+            logger.exception(
+                "media.admission_failed carrier=%s",
+                entry.carrier.name,
+                exc_info=without_text(error),
+            )
             self._outlet.release()
             self._outlet.close(_INTERNAL_ERROR, "")
             return
