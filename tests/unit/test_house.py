@@ -375,7 +375,7 @@ def _shows_text(call: ast.Call) -> bool:
             return isinstance(call.func, ast.Attribute) and ast.unparse(call.func) == (
                 "logger.exception"
             )
-        case ast.Call(func=ast.Name(id="without_text")):
+        case ast.Call(func=ast.Name(id="without_text")) | ast.Name(id="shown"):
             return False
         case _:
             return True

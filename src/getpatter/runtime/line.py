@@ -422,11 +422,9 @@ class Line:
         try:
             await work
         except Exception as error:
+            kind, shown = type(error).__name__, without_text(error)
             logger.exception(
-                "call.step_failed call=%s error=%s",
-                self.identity,
-                type(error).__name__,
-                exc_info=without_text(error),
+                "call.step_failed call=%s error=%s", self.identity, kind, exc_info=shown
             )
 
     async def abandon(self) -> None:
@@ -589,12 +587,8 @@ class Line:
         return self._desk.spoken if isinstance(self._desk, Desk) else ()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
-        logger.error(
-            "call.task_failed task=%s error=%s",
-            name,
-            type(error).__name__,
-            exc_info=without_text(error),
-        )
+        kind, shown = type(error).__name__, without_text(error)
+        logger.error("call.task_failed task=%s error=%s", name, kind, exc_info=shown)
 
 
 def _serves(there: Agent, wanted: Agent) -> bool:
