@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from getpatter.core.phone_menus import DtmfEvent, TfidfLoopDetector, format_dtmf
 from getpatter.runtime.tasks import TaskNest
 from getpatter.tools import Tool
+from getpatter.tracebacks import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -177,5 +178,8 @@ async def _told(callback: Callable[[], object]) -> None:
 
 def _callback_failed(name: str, error: BaseException) -> None:
     logger.error(
-        "ivr.callback_failed callback=%s error=%s", name, type(error).__name__, exc_info=error
+        "ivr.callback_failed callback=%s error=%s",
+        name,
+        type(error).__name__,
+        exc_info=without_text(error),
     )
