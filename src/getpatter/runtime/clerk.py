@@ -199,5 +199,5 @@ def described(agent: Agent) -> dict[str, object]:
         "engine": agent.engine.kind if agent.engine is not None else "",
         "model": agent.model or name_of_provider(agent.llm),
         "voice": agent.voice or name_of_provider(agent.tts),
-        "language": agent.language,
+        "language": str(agent.language),
     }

@@ -49,7 +49,7 @@ def briefing_of(
     return Briefing(
         instructions=substitute(agent.system_prompt, variables or {}),
         first_message=first_message,
-        language=agent.language,
+        language=str(agent.language),
         tools=tools,
         stream=stream,
         interrupts=threshold > 0,

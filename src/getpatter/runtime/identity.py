@@ -76,7 +76,7 @@ def manners_of(orders: Orders, call_id: str = "") -> Manners:
         ),
         max_duration=float(orders.max_call_duration),
         idle_timeout=orders.idle_timeout,
-        language=agent.language,
+        language=str(agent.language),
         first_clause_early=agent.aggressive_first_flush,
         background=_background(agent.background_audio, call_id),
     )

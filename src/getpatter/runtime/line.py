@@ -171,7 +171,7 @@ class Line:
 
     async def leave_message(self, text: str) -> None:
         """Have the carrier's own voice say `text` and end the call. Raises `PatterError` if it refuses."""
-        await self._leg.leave_message(text, language=self.orders.agent.language)
+        await self._leg.leave_message(text, language=str(self.orders.agent.language))
 
     # ------------------------------------------------------------------------------------- ringing
 

@@ -160,7 +160,7 @@ class Steering:
             room=_unguessable(),
             reference=_unguessable(),
             summary=summary.strip()[:_LONGEST_SUMMARY],
-            language=orders.agent.language,
+            language=str(orders.agent.language),
             time_limit=orders.max_call_duration,
             serial=self._leg.transfers,
         )
