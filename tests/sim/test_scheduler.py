@@ -126,7 +126,8 @@ async def test_what_a_callback_raises_is_logged_and_the_schedule_goes_on(
     await asyncio.sleep(25)
     assert len(diary.at) == 2
     assert caplog.text.count("schedule.failed") == 2
-    assert "no line" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "no line" not in caplog.text  # it may quote a caller
 
 
 @in_virtual_time

@@ -187,7 +187,7 @@ def test_a_wrong_name_is_told_what_there_is() -> None:
 
 def test_values_are_the_names_in_lower_case() -> None:
     assert all(event.value == event.name.lower() for event in PatterEventType)
-    assert len(PatterEventType) == 23
+    assert len(PatterEventType) == 24
 
 
 def test_a_copy_is_deep_where_something_could_be_changed() -> None:

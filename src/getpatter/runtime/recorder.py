@@ -32,7 +32,15 @@ VERSION: Final = 1
 FLUSH_BYTES: Final = 64 * 1024
 _SAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 
-_encode = msgspec.json.Encoder().encode
+
+def _plain(value: object) -> str:
+    """A text of a class of its own, such as a default, is written as any other."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(f"a flight recording cannot hold a {type(value).__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="getpatter-flight")
 """Disk work of all recordings, in order, off the event loop."""
 
