@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from getpatter.llm.base import LLMChunk as LLMChunk
     from getpatter.llm.base import LLMProvider as LLMProvider
     from getpatter.llm.fallback import FallbackLLMProvider as FallbackLLMProvider
+    from getpatter.local_config import LocalConfig as LocalConfig
     from getpatter.models import CallEvent as CallEvent
     from getpatter.models import CallMetrics as CallMetrics
     from getpatter.models import CallResult as CallResult
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from getpatter.models import Transcript as Transcript
     from getpatter.models import TTSConfig as TTSConfig
     from getpatter.models import TurnMetrics as TurnMetrics
+    from getpatter.observability.call_log import CallLogger as CallLogger
     from getpatter.observability.event_bus import EventBus as EventBus
     from getpatter.observability.tracing import SPAN_BARGEIN as SPAN_BARGEIN
     from getpatter.observability.tracing import SPAN_CALL as SPAN_CALL
@@ -115,6 +117,14 @@ if TYPE_CHECKING:
     from getpatter.observability.tracing import shutdown_tracing as shutdown_tracing
     from getpatter.observability.tracing import start_span as start_span
     from getpatter.patter import Patter as Patter
+    from getpatter.pricing import DEFAULT_PRICING as DEFAULT_PRICING
+    from getpatter.pricing import PRICING_LAST_UPDATED as PRICING_LAST_UPDATED
+    from getpatter.pricing import calculate_llm_cost as calculate_llm_cost
+    from getpatter.pricing import calculate_realtime_cost as calculate_realtime_cost
+    from getpatter.pricing import calculate_stt_cost as calculate_stt_cost
+    from getpatter.pricing import calculate_telephony_cost as calculate_telephony_cost
+    from getpatter.pricing import calculate_tts_cost as calculate_tts_cost
+    from getpatter.pricing import merge_pricing as merge_pricing
     from getpatter.providers._fallback import Fallback as Fallback
     from getpatter.runtime.control import CallControl as CallControl
     from getpatter.runtime.hooks import PipelineHookExecutor as PipelineHookExecutor
@@ -123,6 +133,7 @@ if TYPE_CHECKING:
     from getpatter.scheduler import schedule_cron as schedule_cron
     from getpatter.scheduler import schedule_interval as schedule_interval
     from getpatter.scheduler import schedule_once as schedule_once
+    from getpatter.server import EmbeddedServer as EmbeddedServer
     from getpatter.server.mounted import mount_api as mount_api
     from getpatter.server.mounted import mount_dashboard as mount_dashboard
     from getpatter.stt.assemblyai import AssemblyAISTT as AssemblyAISTT
@@ -165,6 +176,7 @@ if TYPE_CHECKING:
     from getpatter.turn_taking import BargeInStrategy as BargeInStrategy
     from getpatter.turn_taking import MinWordsStrategy as MinWordsStrategy
     from getpatter.turn_taking import TurnDetector as TurnDetector
+    from getpatter.turn_taking import TurnDetectorProvider as TurnDetectorProvider
     from getpatter.vad.base import VADEvent as VADEvent
     from getpatter.vad.base import VADProvider as VADProvider
     from getpatter.vad.silero import SileroVAD as SileroVAD
@@ -200,6 +212,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "CallControl": "runtime.control",
     "CallEndedError": "errors",
     "CallEvent": "models",
+    "CallLogger": "observability.call_log",
     "CallMetrics": "models",
     "CallResult": "models",
     "CartesiaSTT": "stt.cartesia",
@@ -212,6 +225,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ConsultConfig": "agent_parts",
     "CostBreakdown": "models",
     "CustomLLM": "llm.custom:LLM",
+    "DEFAULT_PRICING": "pricing",
     "DeepgramFluxSTT": "stt.deepgram_flux",
     "DeepgramSTT": "stt.deepgram",
     "DeepgramTTS": "tts.deepgram",
@@ -222,6 +236,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "ElevenLabsTTS": "tts.elevenlabs",
     "ElevenLabsTTSError": "tts.elevenlabs",
     "ElevenLabsWebSocketTTS": "tts.elevenlabs_ws",
+    "EmbeddedServer": "server",
     "ErrorCode": "errors",
     "EventBus": "observability.event_bus",
     "Fallback": "providers._fallback",
@@ -243,6 +258,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "LMNTTTS": "tts.lmnt",
     "LatencyBreakdown": "models",
     "LiteLLMLLM": "llm.litellm:LLM",
+    "LocalConfig": "local_config",
     "LocalSTT": "stt.local",
     "LocalTTS": "tts.local",
     "MCPServerConfig": "agent_parts",
@@ -258,6 +274,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "OpenAITTS": "tts.openai",
     "OpenAITranscribeSTT": "stt.openai_transcribe",
     "OpenClawLLM": "llm.openclaw:LLM",
+    "PRICING_LAST_UPDATED": "pricing",
     "PartialStreamError": "errors",
     "Patter": "patter",
     "PatterConfigError": "errors",
@@ -308,6 +325,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "Transcript": "models",
     "TurnDetectionMode": "stt.speechmatics",
     "TurnDetector": "turn_taking",
+    "TurnDetectorProvider": "turn_taking",
     "TurnMetrics": "models",
     "Twilio": "carriers.twilio:Carrier",
     "TwilioAdapter": "carriers.twilio",
@@ -316,6 +334,11 @@ _EXPORTS: Final[dict[str, str]] = {
     "VADProvider": "vad.base",
     "WhisperSTT": "stt.whisper",
     "WireError": "errors",
+    "calculate_llm_cost": "pricing",
+    "calculate_realtime_cost": "pricing",
+    "calculate_stt_cost": "pricing",
+    "calculate_telephony_cost": "pricing",
+    "calculate_tts_cost": "pricing",
     "calls_to_csv": "dashboard.export",
     "calls_to_json": "dashboard.export",
     "define_tool": "tools",
@@ -327,6 +350,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "hash_caller": "llm._sessions",
     "init_tracing": "observability.tracing",
     "is_tracing_enabled": "observability.tracing",
+    "merge_pricing": "pricing",
     "mix_pcm": "audio",
     "mount_api": "server.mounted",
     "mount_dashboard": "server.mounted",

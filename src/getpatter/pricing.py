@@ -35,7 +35,8 @@ def _file() -> dict[str, Any]:
 
 def __getattr__(name: str) -> object:
     if name == "DEFAULT_PRICING":
-        return copy.deepcopy(_file()["providers"])
+        # A copy, so that whoever changes it changes no bill; the same one every time.
+        return globals().setdefault(name, copy.deepcopy(_file()["providers"]))
     if name == "PRICING_LAST_UPDATED":
         return _file()["updated"]
     message = f"module {__name__!r} has no attribute {name!r}"

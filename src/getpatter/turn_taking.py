@@ -79,3 +79,7 @@ class TurnDetector(Protocol):
         Whatever it raises, and any delay beyond `max_semantic_hold_ms`, means that the turn is over.
         """
         ...
+
+
+TurnDetectorProvider = TurnDetector
+"""The same, under its other documented name."""
