@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from getpatter.runtime import clock
 from getpatter.tools import Effect, Tool
 
 if TYPE_CHECKING:
+    from anyio import CancelScope
     from mcp import ClientSession
 
     from getpatter.agent_parts import MCPServerConfig
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_WITHIN: Final = 5.0
-CLOSE_WITHIN: Final = 2.0
+CLOSE_WITHIN: Final = 6.0
 MOST_TOOLS: Final = 200
 RESULT_BYTES: Final = 64 * 1024
 _PAGES: Final = 20
@@ -75,6 +77,8 @@ class _Connection:
     label: str = ""
     offers: tuple[_Offer, ...] = ()
     task: asyncio.Task[None] | None = None
+    scope: CancelScope | None = None
+    """Ends the attempt in order, the program that was started included."""
 
 
 class ToolServers:
@@ -121,10 +125,12 @@ class ToolServers:
         return tools
 
     async def close(self) -> None:
-        """Leave all servers, within 2 s; programs that were started are ended. Idempotent."""
+        """Leave all servers; programs that were started are ended, after a grace of 2 s. Idempotent."""
         tasks = {each.task for each in self._known.values() if each.task is not None}
         for connection in self._known.values():
             connection.leave.set()
+            if connection.session is None and connection.scope is not None:
+                connection.scope.cancel()
         tasks = {task for task in tasks if not task.done()}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_WITHIN)
@@ -132,24 +138,31 @@ class ToolServers:
                 task.cancel()
 
     async def _hold(self, connection: _Connection) -> None:
-        server = connection.server
         try:
-            async with asyncio.timeout(CONNECT_WITHIN) as limit, _session(server) as session:
-                hello = await session.initialize()
-                label = server.name or hello.server_info.name
-                connection.label = _NOT_IN_NAMES.sub("_", label).strip("_") or "server"
-                connection.offers = await _offers(session)
-                limit.reschedule(None)
-                connection.session = session
-                connection.settled.set()
-                logger.info("mcp.connected tools=%d", len(connection.offers))
-                await connection.leave.wait()
-                connection.session = None
+            import anyio  # noqa: PLC0415 - comes with the extra
+
+            # Its own scope, because a task that is cancelled from outside can keep the program alive.
+            with anyio.fail_after(CONNECT_WITHIN) as connection.scope:
+                await self._talk(connection, connection.scope)
         except Exception as error:  # noqa: BLE001 - a call goes on without a server, whatever is wrong with it
             logger.warning("mcp.lost error=%s", _reason(error))
         finally:
             connection.session = None
             connection.settled.set()
+
+    async def _talk(self, connection: _Connection, limit: CancelScope) -> None:
+        server = connection.server
+        async with _session(server) as session:
+            hello = await session.initialize()
+            label = server.name or hello.server_info.name
+            connection.label = _NOT_IN_NAMES.sub("_", label).strip("_") or "server"
+            connection.offers = await _offers(session)
+            limit.deadline = math.inf
+            connection.session = session
+            connection.settled.set()
+            logger.info("mcp.connected tools=%d", len(connection.offers))
+            await connection.leave.wait()
+            connection.session = None
 
 
 @asynccontextmanager
